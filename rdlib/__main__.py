@@ -1,0 +1,190 @@
+"""Train deep networks without shortcuts, keep their records, and print the tables.
+
+Exit code 1: a run failed or a cell disagrees; 2: bad input; 130: interrupted.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rdlib import data as datasets
+from rdlib.errors import RdlibError
+from rdlib.models import require_choice
+from rdlib.runs import RESULTS, Run, Store
+from rdlib.runs import train as train_run
+from rdlib.sweep import describe, missing
+from rdlib.sweep import sweep as sweep_runs
+from rdlib.tables import profile, rows_of, runs_of
+from rdlib.train import PAPER_RECIPE, Recipe
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA where there is one.")]
+ProfileArgument = Annotated[str, typer.Argument(help="quick, cifar10 or cifar100.")]
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, or a name for your own folder.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
+    ] = None,
+) -> None:
+    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given)."""
+    datasets.prepare(name, source)
+    describe_dataset(name)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that can be used now, and how to get the others."""
+    prepared = {path.stem for path in datasets.ROOT.glob("*.safetensors")}
+    for name in [*datasets.KNOWN, *sorted(prepared - set(datasets.KNOWN))]:
+        if name in prepared or name == "digits":
+            describe_dataset(name)
+        else:
+            console.print(f"{name}: not prepared; python -m rdlib data prepare {name} [--from FOLDER]")
+
+
+def describe_dataset(name: str) -> None:
+    d = datasets.load(name)
+    height, width = d.train.images.shape[2:]
+    console.print(
+        f"{name}: {len(d.classes)} classes, {width}x{height}, {len(d.train)} train (of them {len(d.tune)} tune), "
+        f"{len(d.test)} test, sha256 {d.sha256[:12]}"
+    )
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or a prepared name.")] = "digits",
+    method: Annotated[str, typer.Option(help="Supervised, LogitDistillation or JointRD.")] = "Supervised",
+    depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 18,
+    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
+    shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
+    seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
+    teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Method option NAME=VALUE, e.g. regime=joint; repeatable.")
+    ] = None,
+    epochs: Annotated[int, typer.Option()] = PAPER_RECIPE.epochs,
+    batch_size: Annotated[int, typer.Option()] = PAPER_RECIPE.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Peak.")] = PAPER_RECIPE.learning_rate,
+    schedule: Annotated[str, typer.Option(help="step, cosine or one-cycle.")] = PAPER_RECIPE.schedule,
+    weight_decay: Annotated[float, typer.Option()] = PAPER_RECIPE.weight_decay,
+    crop_padding: Annotated[int, typer.Option(help="Pixels; 0: no random crop.")] = PAPER_RECIPE.crop_padding,
+    flip: Annotated[bool, typer.Option(help="Random horizontal flip.")] = PAPER_RECIPE.flip,
+    holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
+    again: Annotated[
+        str | None, typer.Option(help="Repeat the run with this id instead, e.g. for its weights.")
+    ] = None,
+    store: StoreOption = RESULTS,
+    device: DeviceOption = None,
+) -> None:
+    """Train one run and store its record and weights; an interrupted one goes on from its last epoch."""
+    place = Store(store)
+    if again:
+        run = next((r.run for r in place.records() if r.run.id == again), None)
+        if run is None:
+            raise typer.BadParameter(
+                f"the store has no run {again}: `python -m rdlib show` lists them", param_hint="--again"
+            )
+    else:
+        recipe = Recipe(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            schedule=schedule,  # type: ignore[arg-type]
+            weight_decay=weight_decay,
+            crop_padding=crop_padding,
+            flip=flip,
+            holdout=holdout,  # type: ignore[arg-type]
+        )
+        options = dict(parse_option(text) for text in option or [])
+        run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher)  # type: ignore[arg-type]
+        found = place.record(run)
+        if found is not None:
+            console.print(f"{run.id} is trained already: {describe(found)}")
+            return
+    console.print(f"{run.id}  {run.label}")
+    record = train_run(run, place, device)
+    console.print(f"{run.id}  {describe(record)}")
+
+
+def parse_option(text: str) -> tuple[str, object]:
+    """NAME=VALUE, the value a number, true, false or a word."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+    words: dict[str, object] = {"true": True, "false": False}
+    try:
+        return name, words[value] if value in words else float(value)
+    except ValueError:
+        return name, value
+
+
+@app.command()
+def sweep(
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help="quick, cifar10 or cifar100.")],
+    table: Annotated[str | None, typer.Option(help="Only the runs of this table, e.g. 3.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one per core, or one on a GPU.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Only the first so many seeds.")] = None,
+    list_only: Annotated[
+        bool, typer.Option("--list", help="Show every run and whether it is done; train nothing.")
+    ] = False,
+    store: StoreOption = RESULTS,
+    device: DeviceOption = None,
+) -> None:
+    """Train every run of a profile that has no record yet, teachers before students."""
+    chosen, place = profile(profile_name, seeds), Store(store)
+    runs = runs_of(rows_of(chosen, table))
+    if list_only:
+        for run in runs:
+            record = place.record(run)
+            console.print(f"{run.id}  {run.label}: {describe(record) if record else 'missing'}")
+        return
+    todo = missing(runs, place)
+    console.print(f"{len(runs) - len(todo)} of {len(runs)} runs of {profile_name} are done, {len(todo)} to train")
+    outcome = sweep_runs(runs, place, jobs, device)
+    for run, sentence in outcome.failures.items():
+        console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    run_id: Annotated[str | None, typer.Argument(help="A run id; without one, all are listed.")] = None,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Show one record, or list them all."""
+    records = Store(store).records()
+    if run_id is None:
+        for record in records:
+            console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
+        return
+    require_choice("run", run_id, [record.run.id for record in records] or ["(none here)"])
+    console.print(next(r for r in records if r.run.id == run_id).to_json())
+
+
+def main() -> None:
+    """Run the command line; our own errors end in one sentence and an exit code."""
+    try:
+        app()
+    except RdlibError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\ninterrupted: run the same command again to go on from the last finished epoch", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""Image data sets as uint8 tensors on the device, with a fixed train / tune / test split and a checksum.
+
+Every data set is converted once into `data/NAME.safetensors`. Images are put into a canonical order (by class, then by
+pixels), so the file and its checksum do not depend on where the images came from.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from rdlib.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parent.parent / "data"
+KNOWN = {"digits": (10, 16), "cifar10": (10, 32), "cifar100": (100, 32)}  # classes, side in pixels
+TUNE_SHARE = 0.1  # of the training images, set aside for choosing anything
+SPLITS = ("train", "test")
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [N, 3, H, W] and labels int64 [N], on one device."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: Tensor) -> "Split":
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set; mean and std are per channel of the training images, in units of [0, 1]."""
+
+    name: str
+    classes: list[str]
+    train: Split
+    test: Split
+    mean: Tensor
+    std: Tensor
+    sha256: str
+
+    @property
+    def tune_index(self) -> Tensor:
+        """Boolean [len(train)]: the fixed tenth of the training images that belongs to the tune split."""
+        order = np.random.RandomState(0).permutation(len(self.train))  # a frozen generator: the same on every machine
+        mask = torch.zeros(len(self.train), dtype=torch.bool)
+        mask[torch.from_numpy(order[: int(len(order) * TUNE_SHARE)])] = True
+        return mask.to(self.train.labels.device)
+
+    @property
+    def tune(self) -> Split:
+        return self.train.take(self.tune_index)
+
+    @property
+    def train_without_tune(self) -> Split:
+        return self.train.take(~self.tune_index)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] -> float32, channels_last, zero mean and unit deviation over the training set."""
+        floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return floats.sub_(self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Pad with zeros and cut the original size at an independent random offset for each image."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, [padding] * 4)
+    offset = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=images.device)
+    rows = offset[0] + torch.arange(height, device=images.device)
+    columns = offset[1] + torch.arange(width, device=images.device)
+    image = torch.arange(n, device=images.device).view(n, 1, 1)
+    return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image left to right with probability one half."""
+    flip = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def batches(
+    split: Split, batch_size: int, crop_padding: int, flip: bool, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One shuffled epoch of augmented uint8 batches; the last, incomplete batch is dropped.
+
+    Each batch is augmented whole, on its device, with per-image randomness from `generator`.
+    """
+    order = torch.randperm(len(split), generator=generator, device=split.labels.device)
+    for start in range(0, len(split) - batch_size + 1, batch_size):
+        batch = split.take(order[start : start + batch_size])
+        images = random_crop(batch.images, crop_padding, generator) if crop_padding else batch.images
+        yield (random_flip(images, generator) if flip else images), batch.labels
+
+
+def load(name: str, root: Path = ROOT, device: str | torch.device = "cpu") -> Dataset:
+    """Load a prepared data set (`digits` needs no preparation) and put it on `device`.
+
+    Raises DataError when the file is absent, damaged or was changed, with the command that makes it.
+    """
+    path = root / f"{name}.safetensors"
+    if path.exists():
+        tensors, classes, sha256 = read(path)
+    elif name == "digits":
+        arrays, classes = digits()
+        tensors, sha256 = to_tensors(arrays), checksum(arrays)
+    elif name in KNOWN:
+        raise DataError(
+            f"{name} is not prepared here: run `python -m rdlib data prepare {name}` (or with --from FOLDER)"
+        )
+    else:
+        raise ConfigError(
+            f"unknown dataset {name!r}: choose one of {', '.join(KNOWN)}, "
+            f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
+        )
+    t = {key: value.to(device) for key, value in tensors.items()}
+    mean, std = moments(tensors["train_images"])
+    return Dataset(
+        name,
+        classes,
+        Split(t["train_images"], t["train_labels"]),
+        Split(t["test_images"], t["test_labels"]),
+        mean.to(device),
+        std.to(device),
+        sha256,
+    )
+
+
+def prepare(name: str, source: Path | None = None, root: Path = ROOT) -> Path:
+    """Convert a data set into `root/NAME.safetensors`, atomically; returns the path.
+
+    `source`: a folder `train/<class>/*.png`, `test/<class>/*.png`; without one, cifar10 and cifar100 are downloaded by
+    torchvision, which checks their md5. Raises DataError with the first image or class that is wrong.
+    """
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {name!r}")
+    if source is not None:
+        arrays, classes = from_folder(name, source)
+    elif name == "digits":
+        arrays, classes = digits()
+    elif name in KNOWN:
+        arrays, classes = download(name, root)
+    else:
+        raise ConfigError(f"only {', '.join(KNOWN)} can be prepared without a folder: add --from FOLDER for {name!r}")
+    path = root / f"{name}.safetensors"
+    temporary = path.with_suffix(".tmp")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        save_file(to_tensors(arrays), temporary, {"classes": json.dumps(classes), "sha256": checksum(arrays)})
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {path.name} into the data folder: {error}") from error
+    return path
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
+    """Tensors, class names and checksum of a prepared file, verified."""
+    again = f"delete it and run `python -m rdlib data prepare {path.stem}` again"
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no Mapping)
+        classes = json.loads(metadata["classes"])
+        found = checksum({key: value.numpy() for key, value in tensors.items()})
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path.name} is damaged or no data set of rdlib: {again}") from error
+    if found != metadata.get("sha256") or set(tensors) != {f"{s}_{x}" for s in SPLITS for x in ("images", "labels")}:
+        raise DataError(f"{path.name} does not match its own checksum: {again}")
+    return tensors, classes, found
+
+
+def canonical(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Sort by class, then by pixel bytes."""
+    order = sorted(range(len(labels)), key=lambda i: (labels[i], images[i].tobytes()))
+    return images[order], labels[order]
+
+
+def checksum(arrays: Arrays) -> str:
+    """SHA-256 over names, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
+        digest.update(np.ascontiguousarray(arrays[key]).data)
+    return digest.hexdigest()
+
+
+def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel of uint8 [N, 3, H, W], in units of [0, 1], exact through histograms."""
+    level = torch.arange(256, dtype=torch.float64) / 255
+    share = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]).double()
+    share /= share.sum(1, keepdim=True)
+    mean = share @ level
+    std = (share @ level.square() - mean.square()).sqrt()
+    return mean.float(), std.clamp_min(1e-3).float()
+
+
+def digits() -> tuple[Arrays, list[str]]:
+    """scikit-learn's 1,797 scanned digits, 8x8 enlarged to 16x16 (bilinear), grey as three equal channels.
+
+    A fixed permutation puts 1,297 into train and 500 into test.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError(
+            "digits come with scikit-learn, which is not installed: install it, or bring a data/digits.safetensors "
+            "made elsewhere with `python -m rdlib data prepare digits`"
+        ) from error
+    images, target = load_digits(return_X_y=True)
+    grey = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
+    large = F.interpolate(grey, scale_factor=2, mode="bilinear", align_corners=False)
+    pixels = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
+    order = np.random.RandomState(0).permutation(len(target))
+    arrays: Arrays = {}
+    for split, index in zip(SPLITS, (order[:1297], order[1297:]), strict=True):
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(pixels[index], target[index].astype(np.int64))
+    return arrays, [str(i) for i in range(10)]
+
+
+def download(name: str, root: Path) -> tuple[Arrays, list[str]]:
+    """CIFAR through torchvision, which verifies the archive's md5."""
+    from torchvision import datasets
+
+    maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    arrays: Arrays = {}
+    try:
+        for split in SPLITS:
+            part = maker(root / "download", train=split == "train", download=True)
+            pixels = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
+            arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(pixels, np.array(part.targets, np.int64))
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(
+            f"{name} could not be downloaded ({error}): try again with a network, "
+            f"or use a folder of images with `python -m rdlib data prepare {name} --from FOLDER`"
+        ) from error
+    return arrays, list(part.classes)
+
+
+def from_folder(name: str, source: Path) -> tuple[Arrays, list[str]]:
+    """Read `train/<class>/*.png` and `test/<class>/*.png`; all images must have one size, every class both splits."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    for split in SPLITS:
+        if not (source / split).is_dir():
+            raise DataError(
+                f"the folder has no {split}/: expected train/<class>/*.png and test/<class>/*.png in {source}"
+            )
+    names = {split: sorted(p.name for p in (source / split).iterdir() if p.is_dir()) for split in SPLITS}
+    classes = names["train"]
+    odd = sorted(set(classes) ^ set(names["test"]))
+    if odd:
+        where = "test" if odd[0] in classes else "train"
+        raise DataError(f"class {odd[0]!r} is missing in {where}/ ({len(odd)} such classes): add its folder")
+    count, side = KNOWN.get(name, (len(classes), None))
+    if len(classes) != count or len(classes) < 2:
+        raise DataError(
+            f"{name} has {count} classes, the folder has {len(classes)}: a class folder is missing or extra"
+        )
+    arrays: Arrays = {}
+    size = (side, side) if side else None
+    for split in SPLITS:
+        images, labels = [], []
+        for label, class_name in enumerate(tqdm(classes, desc=f"reading {split}", unit="class", leave=False)):
+            files = sorted(p for p in (source / split / class_name).iterdir() if not p.name.startswith("."))
+            if not files:
+                raise DataError(f"class {class_name!r} has no image in {split}/: fill it or remove it from both splits")
+            for file in files:
+                where = f"{split}/{class_name}/{file.name}"
+                if file.suffix.lower() not in IMG_EXTENSIONS:
+                    raise DataError(f"{where} is not an image file: remove it")
+                image = read_image(file, where)
+                size = size or image.shape[1:]
+                if image.shape[1:] != size:
+                    got, want = (f"{w}x{h}" for h, w in (image.shape[1:], size))
+                    raise DataError(f"{where} is {got} pixels where {want} was expected: resize or remove it")
+                images.append(image)
+                labels.append(label)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(np.stack(images), np.array(labels, np.int64))
+    return arrays, classes
+
+
+def read_image(file: Path, where: str) -> NDArray[np.uint8]:
+    """One image as RGB uint8 [3, H, W]."""
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{where} cannot be read as an image: replace or remove it") from error

@@ -1,0 +1,29 @@
+"""The few exception classes a user may catch; every message is one sentence: what was wrong and what to do."""
+
+
+class RdlibError(Exception):
+    """Base class of every error that rdlib raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks for this: in a notebook the sentence stands alone, without a page of library frames.
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ConfigError(RdlibError, ValueError):
+    """A name, depth, option or parameter that does not exist or does not fit the others."""
+
+
+class DataError(RdlibError):
+    """A data set that is absent, incomplete or damaged."""
+
+
+class CheckpointError(RdlibError):
+    """A checkpoint or weight file that is damaged or belongs to another run."""
+
+
+class RecordError(RdlibError):
+    """A record or store that is damaged, was edited by hand or cannot be written."""
+
+
+class NonFiniteLossError(RdlibError):
+    """A loss term became NaN or infinite; the message names epoch, step and term."""

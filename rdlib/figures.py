@@ -1,0 +1,149 @@
+"""The plots, each returning its Axes. Every network keeps one colour through the whole project."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rdlib.runs import Store
+from rdlib.tables import Row, cell, records_of
+from rdlib.train import Epoch
+
+COLOURS = {
+    "ResNet": "#4d4d4d",
+    "plain": "#d55e00",
+    "plain, logit distillation": "#cc9a00",
+    "plain, JointRD": "#0072b2",
+}
+
+
+def style() -> None:
+    """Seaborn's quiet look, sharp in notebooks and in print."""
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.95)
+    plt.rcParams.update({"figure.dpi": 110, "savefig.dpi": 160, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def short_name(row: Row) -> str:
+    """The key of COLOURS: what a reader calls a row."""
+    return row.network if row.method == "cross-entropy" else f"{row.network}, {row.method}"
+
+
+def learning_curves(curves: Mapping[str, Sequence[Epoch]], ax: Axes | None = None, epochs: int | None = None) -> Axes:
+    """Training accuracy of the student per epoch, one line a network; `epochs` fixes the width of the axis."""
+    ax = ax or plt.subplots(figsize=(7, 4))[1]
+    for name, history in curves.items():
+        x, y = [e.epoch for e in history], [e.train_top1 for e in history]
+        ax.plot(x, y, color=COLOURS.get(name), label=name, marker="o", markersize=3)
+    ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=(0, 102))
+    if epochs:
+        ax.set_xlim(0.5, epochs + 0.5)
+    if curves:
+        ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+class LiveCurves:
+    """Learning curves that are redrawn in place while `fit` runs; works in JupyterLab and under papermill."""
+
+    def __init__(self, epochs: int):
+        from IPython.display import display
+
+        self.epochs = epochs
+        self.curves: dict[str, list[Epoch]] = {}
+        self.handle = display(self.draw(), display_id=True)  # type: ignore[no-untyped-call]
+
+    def add(self, name: str, epoch: Epoch) -> None:
+        self.curves.setdefault(name, []).append(epoch)
+        self.handle.update(self.draw())
+
+    def draw(self) -> Figure:
+        figure, ax = plt.subplots(figsize=(7, 4))
+        learning_curves(self.curves, ax, self.epochs)
+        plt.close(figure)
+        return figure
+
+
+def mean_curves(rows: Sequence[Row], store: Store, ax: Axes | None = None) -> Axes:
+    """Recorded training accuracy: mean over the seeds, and the range between the lowest and the highest seed."""
+    ax = ax or plt.subplots(figsize=(7, 4))[1]
+    for row in rows:
+        records = records_of(row, store)
+        if not records:
+            continue
+        values = np.array([[epoch["train_top1"] for epoch in record.history] for record in records])
+        x, name = np.arange(1, values.shape[1] + 1), short_name(row)
+        ax.plot(x, values.mean(0), color=COLOURS[name], label=f"{name} (n = {len(records)})")
+        ax.fill_between(x, values.min(0), values.max(0), color=COLOURS[name], alpha=0.18, linewidth=0)
+    ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=(0, 102))
+    if ax.lines:
+        ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def accuracy(
+    rows: Sequence[Row], store: Store, ax: Axes | None = None, references: Sequence[float | None] = ()
+) -> Axes:
+    """Last-epoch test accuracy: each seed a dot, the mean a bar, one standard deviation as its error bar.
+
+    `references`: the reported value for each row or None, drawn as a diamond.
+    """
+    ax = ax or plt.subplots(figsize=(7, 0.5 * len(rows) + 1))[1]
+    for y, row in enumerate(rows):
+        ours = cell(row, store)
+        colour = COLOURS[short_name(row)]
+        if ours.values:
+            spread = ours.std if len(ours.values) > 1 else 0.0
+            ax.errorbar(ours.mean, y, xerr=spread, fmt="|", ms=18, mew=2.5, capsize=4, color=colour)
+            ax.scatter(ours.values, [y] * len(ours.values), s=22, color=colour, alpha=0.6, zorder=3)
+            ax.annotate(
+                f"{ours.mean:.1f}", (ours.mean, y), (0, 11), textcoords="offset points", ha="center", color=colour
+            )
+        reference = references[y] if references else None
+        if reference is not None:
+            ax.scatter([reference], [y], marker="D", s=34, facecolor="white", edgecolor=colour, zorder=2)
+    ax.set_yticks(range(len(rows)), [tick(row) for row in rows])
+    ax.set(xlabel="test top-1, last epoch (%)", ylim=(len(rows) - 0.4, -0.8))
+    ax.grid(axis="x", alpha=0.3)
+    return ax
+
+
+def tick(row: Row) -> str:
+    kept = {"all": "", "downsample": ", downsampling kept", "none": ""}[row.shortcuts]
+    name = f"{row.network}-{row.depth}{kept}"
+    return name if row.method == "cross-entropy" else f"{name}\n{row.method}"
+
+
+def claim(rows: Sequence[Row], store: Store) -> Figure:
+    """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1, 1.05), layout="constrained")
+    mean_curves([row for row in rows if row.method != "logit distillation"], store, left)
+    left.set_title("mean of the seeds, band from lowest to highest", fontsize=10, color="#555")
+    accuracy(rows, store, right)
+    right.set_title("dots: seeds; bar: mean ± standard deviation", fontsize=10, color="#555")
+    return figure
+
+
+def against_learning_rate(rows: Sequence[Row], store: Store, ax: Axes | None = None) -> Axes:
+    """Last-epoch accuracy over the peak learning rate (log axis): mean and range of the seeds, one line a network."""
+    ax = ax or plt.subplots(figsize=(7, 4))[1]
+    for name in dict.fromkeys(short_name(row) for row in rows):
+        found = [(row.runs[0].recipe.learning_rate, cell(row, store)) for row in rows if short_name(row) == name]
+        filled = [(rate, ours) for rate, ours in found if ours.values]
+        if filled:
+            x, y = [rate for rate, _ in filled], [ours.mean for _, ours in filled]
+            low = [ours.mean - min(ours.values) for _, ours in filled]
+            high = [max(ours.values) - ours.mean for _, ours in filled]
+            n = max(len(ours.values) for _, ours in filled)
+            ax.errorbar(x, y, [low, high], marker="o", capsize=4, color=COLOURS[name], label=f"{name} (n = {n})")
+    rates = sorted({row.runs[0].recipe.learning_rate for row in rows})
+    ax.set_xscale("log")
+    ax.set_xticks(rates, [f"{rate:g}" for rate in rates], minor=False)
+    ax.minorticks_off()
+    ax.set(xlabel="peak learning rate", ylabel="tune top-1, last epoch (%)", ylim=(0, 102))
+    if ax.containers:
+        ax.legend(frameon=False, loc="lower left")
+    return ax

@@ -1,0 +1,244 @@
+"""Staged residual networks, and the same networks without their shortcuts.
+
+Blocks *start* with ReLU and *return the pre-ReLU sum*. This is the same function as torchvision's ResNet (its last
+ReLU of a block is our first ReLU of the next one), but every stage boundary is a pre-ReLU feature map, so a map can
+leave one network and enter another: `teacher.tail(student.head(x, k), k)`.
+
+Parameter names equal torchvision's, so its ResNet-18/34/50 state dicts load unchanged with `stem="imagenet"`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdlib.errors import ConfigError
+
+Shortcuts = Literal["all", "downsample", "none"]
+Stem = Literal["cifar", "imagenet"]
+Conv = Literal["plain", "dirac"]
+
+STAGES = 4
+
+
+class DiracConv2d(nn.Conv2d):
+    """Convolution with the weight W' = alpha * delta + beta * W per output channel (DiracNets).
+
+    Zagoruyko and Komodakis, 2017. alpha = 1 and beta = 0.1 at the start; both are trained without weight decay.
+    `folded_weight` is the plain convolution that computes the same.
+    """
+
+    delta: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.alpha = nn.Parameter(torch.ones(out_channels))
+        self.beta = nn.Parameter(torch.full((out_channels,), 0.1))
+        self.register_buffer("delta", nn.init.dirac_(torch.empty_like(self.weight)), persistent=False)
+
+    def folded_weight(self) -> Tensor:
+        """W' [out, in, k, k]."""
+        alpha, beta = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)
+        return alpha * self.delta + beta * self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding)
+
+
+def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: Conv = "plain") -> nn.Conv2d:
+    if conv == "dirac":
+        return DiracConv2d(c_in, c_out, kernel, stride, kernel // 2)
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+
+
+def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """The downsampling shortcut: 1x1 convolution and BatchNorm, named as in torchvision."""
+    return nn.Sequential(convolution(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out))
+
+
+class Block(nn.Module, ABC):
+    """What both kinds of block share: ReLU first, the residual branch, and a shortcut or none."""
+
+    expansion: int
+    shortcut: bool
+    downsample: nn.Sequential | None
+
+    @abstractmethod
+    def residual(self, x: Tensor) -> Tensor: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] pre-ReLU -> [N, C', H', W'] pre-ReLU."""
+        x = F.relu(x)
+        out = self.residual(x)
+        if not self.shortcut:
+            return out
+        return out + (x if self.downsample is None else self.downsample(x))
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions."""
+
+    expansion = 1
+
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: bool, conv: Conv):
+        super().__init__()
+        self.shortcut = shortcut
+        self.conv1 = convolution(c_in, width, 3, stride, conv)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = convolution(width, width, 3, 1, conv)
+        self.bn2 = nn.BatchNorm2d(width)
+        needs_projection = shortcut and (stride != 1 or c_in != width)
+        self.downsample = projection(c_in, width, stride) if needs_projection else None
+
+    def residual(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(x))  # type: ignore[no-any-return]
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn2
+
+
+class Bottleneck(Block):
+    """1x1, 3x3 (carries the stride), 1x1 convolution; four times as many channels come out as the 3x3 has."""
+
+    expansion = 4
+
+    def __init__(self, c_in: int, width: int, stride: int, shortcut: bool, conv: Conv):
+        super().__init__()
+        c_out = width * self.expansion
+        self.shortcut = shortcut
+        self.conv1 = convolution(c_in, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = convolution(width, width, 3, stride, conv)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = convolution(width, c_out, 1, 1, conv)
+        self.bn3 = nn.BatchNorm2d(c_out)
+        needs_projection = shortcut and (stride != 1 or c_in != c_out)
+        self.downsample = projection(c_in, c_out, stride) if needs_projection else None
+
+    def residual(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = F.relu(self.bn2(self.conv2(x)))
+        return self.bn3(self.conv3(x))  # type: ignore[no-any-return]
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        return self.bn3
+
+
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+}
+
+
+class StagedResNet(nn.Module):
+    """A stem, four stages, global average pooling and one linear layer; cut at any stage boundary k = 0..4.
+
+    `shortcuts`: "all" is a ResNet; "downsample" keeps only the stride-2 projections that open stages 2-4 (the released
+    code's student); "none" is strictly plain and has no `downsample` parameter at all.
+    """
+
+    def __init__(self, depth: int, num_classes: int, shortcuts: Shortcuts, width: int, stem: Stem, conv: Conv):
+        super().__init__()
+        block, counts = DEPTHS[depth]
+        self.shortcuts = shortcuts
+        self.conv1 = convolution(3, width, 7, 2) if stem == "imagenet" else convolution(3, width, 3)
+        self.bn1 = nn.BatchNorm2d(width)
+        # The pool sees pre-ReLU values; max-pooling and ReLU commute, so torchvision's function is unchanged.
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        self.stage_channels = [width * 2**i * block.expansion for i in range(STAGES)]
+        c_in = width
+        for i, count in enumerate(counts):
+            blocks = []
+            for j in range(count):
+                opens_stage = i > 0 and j == 0
+                keep = shortcuts == "all" or (shortcuts == "downsample" and opens_stage)
+                blocks.append(block(c_in, width * 2**i, 2 if opens_stage else 1, keep, conv))
+                c_in = self.stage_channels[i]
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(c_in, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        return tuple(self.get_submodule(f"layer{i + 1}") for i in range(STAGES))
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The BatchNorm that ends the last block, before its addition; the feature margins are read from it."""
+        *_, block = self.stages[-1].children()
+        assert isinstance(block, BasicBlock | Bottleneck)
+        return block.last_norm
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Images [N, 3, H, W] -> pre-ReLU feature map that enters stage 1."""
+        return self.maxpool(self.bn1(self.conv1(x)))  # type: ignore[no-any-return]
+
+    def classify(self, feature: Tensor) -> Tensor:
+        """Last pre-ReLU feature map [N, C, h, w] -> logits [N, classes]."""
+        return self.fc(self.avgpool(F.relu(feature)).flatten(1))  # type: ignore[no-any-return]
+
+    def head(self, x: Tensor, k: int) -> Tensor:
+        """Stem and stages 1..k: images [N, 3, H, W] -> the pre-ReLU feature map [N, C_k, h, w] after stage k."""
+        h = self.stem(x)
+        for stage in self.stages[:k]:
+            h = stage(h)
+        return h
+
+    def tail(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Stages k+1..4 and classifier: feature map after stage k -> (logits, last pre-ReLU feature map)."""
+        for stage in self.stages[k:]:
+            h = stage(h)
+        return self.classify(h), h
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images [N, 3, H, W] -> logits [N, classes]; equals `tail(head(x, k), k)[0]` for every k."""
+        return self.classify(self.head(x, STAGES))
+
+    def compile_stages(self) -> None:
+        """torch.compile each stage in place: head, tail and forward keep working, state dict names stay."""
+        for stage in self.stages:
+            stage.compile()
+
+
+def require_choice(what: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ConfigError unless value is one of choices."""
+    options = list(choices)
+    if value not in options:
+        raise ConfigError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, options))}")
+
+
+def resnet(
+    depth: int,
+    num_classes: int,
+    shortcuts: Shortcuts = "all",
+    width: int = 64,
+    stem: Stem = "cifar",
+    conv: Conv = "plain",
+) -> StagedResNet:
+    """Build a ResNet (or, with fewer shortcuts, a plain network) of depth 18, 34 or 50.
+
+    width: channels of the first stage (64 in the paper). Weights are He-initialised (fan-out) from torch's global
+    generator; the last BatchNorm of a block is not zero-initialised. Raises ConfigError for an unknown choice.
+    """
+    require_choice("depth", depth, DEPTHS)
+    require_choice("shortcuts", shortcuts, get_args(Shortcuts))
+    require_choice("stem", stem, get_args(Stem))
+    require_choice("conv", conv, get_args(Conv))
+    if width < 1 or num_classes < 2:
+        raise ConfigError(f"a network needs width >= 1 and at least 2 classes, not {width} and {num_classes}")
+    return StagedResNet(depth, num_classes, shortcuts, width, stem, conv)
+
+
+def plain(depth: int, num_classes: int, width: int = 64, stem: Stem = "cifar", conv: Conv = "plain") -> StagedResNet:
+    """The strictly plain network of that depth: `resnet` with shortcuts "none"."""
+    return resnet(depth, num_classes, "none", width, stem, conv)

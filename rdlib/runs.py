@@ -1,0 +1,358 @@
+"""A run is a value, its id a hash of that value, and its record one JSON file that nothing else can have written.
+
+A store is a folder with `runs/<dataset>/<id>.json` (records, committed) and `weights/<dataset>/<id>.safetensors`
+(and checkpoints; git-ignored). `results/` is the published store.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rdlib import data
+from rdlib.errors import CheckpointError, ConfigError, RecordError
+from rdlib.methods import METHODS, Method, Taught
+from rdlib.models import DEPTHS, Shortcuts, StagedResNet, require_choice, resnet
+from rdlib.train import PAPER_RECIPE, Epoch, Holdout, Recipe, evaluate, fit
+
+SCHEMA = 1
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+PAPER_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, as a value. `teacher` is the id of the run that trained it, or None.
+
+    Omitted options are filled with the method's defaults, so that equal configurations are equal values. An option
+    that is None is left out: one that is added later defaults to None, "as before", and renames no old record.
+    Raises ConfigError for anything unknown or contradictory.
+    """
+
+    dataset: str
+    method: str
+    depth: int
+    width: int
+    shortcuts: Shortcuts
+    seed: int
+    recipe: Recipe
+    options: dict[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("method", self.method, METHODS)
+        require_choice("depth", self.depth, DEPTHS)
+        require_choice("shortcuts", self.shortcuts, ("all", "downsample", "none"))
+        parameters = inspect.signature(METHODS[self.method]).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        for name in self.options:
+            require_choice(f"option of {self.method}", name, defaults or ["(it has none)"])
+        given = {k: like(defaults[k], v, f"option {k} of {self.method}") for k, v in self.options.items()}
+        options = {k: v for k, v in sorted((defaults | given).items()) if v is not None}
+        object.__setattr__(self, "options", options)
+        if self.taught and not self.trains_teacher and self.teacher is None:
+            raise ConfigError(f"{self.method} needs a trained teacher: name the id of its run")
+        if self.teacher is not None and (not self.taught or self.trains_teacher):
+            raise ConfigError(f"{self.method} takes no trained teacher here: leave it out")
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def taught(self) -> bool:
+        return issubclass(METHODS[self.method], Taught)
+
+    @property
+    def trains_teacher(self) -> bool:
+        return self.options.get("regime") == "joint"
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """The run as JSON holds it."""
+        return {k: v for k, v in asdict(self).items() if k != "recipe"} | {
+            "recipe": {k: v for k, v in asdict(self.recipe).items() if v is not None}
+        }
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the value alone."""
+        return digest(self.value)[:12]
+
+    @property
+    def label(self) -> str:
+        """For progress bars and messages."""
+        return f"{self.method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} seed {self.seed}"
+
+    @classmethod
+    def from_value(cls, value: dict[str, Any]) -> "Run":
+        return cls(**(value | {"recipe": Recipe(**value["recipe"])}))
+
+
+def like(default: object, value: Any, what: str) -> Any:
+    """The value in its default's type (an integer may stand for a float), so that 4 and 4.0 are one run."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise ConfigError(f"{what} is a {type(default).__name__} like {default!r}, not {value!r}")
+    return value
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of a value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished run left: its value, last-epoch metrics (percent), the whole curve, and where it came from."""
+
+    run: Run
+    metrics: dict[str, float | None]
+    history: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+    @property
+    def split(self) -> Holdout:
+        """The split its accuracy was measured on, once, after the last epoch."""
+        return self.run.recipe.holdout
+
+    @property
+    def top1(self) -> float:
+        """Last-epoch top-1 accuracy in percent on `split`."""
+        return float(cast(float, self.metrics[f"{self.split}_top1"]))
+
+    def to_json(self) -> str:
+        body = {
+            "id": self.run.id,
+            "schema": SCHEMA,
+            "run": self.run.value,
+            "metrics": self.metrics,
+            "history": self.history,
+            "provenance": self.provenance,
+        }
+        # The history, one epoch a line, keeps a diff of records readable.
+        lines = json.dumps(body | {"history": [], "digest": digest(body)}, indent=1)
+        epochs = ",\n".join("  " + json.dumps(epoch) for epoch in self.history)
+        return lines.replace('"history": []', f'"history": [\n{epochs}\n ]') + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Record":
+        """Raises RecordError when the file is not JSON, of another schema, or any field was changed."""
+        restore = "restore it from git, or delete it and run the sweep again"
+        try:
+            body = json.loads(path.read_text())
+            claimed = body.pop("digest")
+            if body["schema"] != SCHEMA:
+                raise RecordError(
+                    f"record {path.name} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib"
+                )
+            if digest(body) != claimed or path.stem != body["id"]:
+                raise RecordError(
+                    f"record {path.name} does not match its own digest, so a field was changed: {restore}"
+                )
+            run = Run.from_value(body["run"])
+            if run.id != body["id"]:
+                raise RecordError(
+                    f"record {path.name} holds run {run.id}, so a field of the run was changed: {restore}"
+                )
+            return cls(run, body["metrics"], body["history"], body["provenance"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"record {path.name} cannot be read ({error}): {restore}") from error
+
+
+class Store:
+    """A folder of records and weights."""
+
+    def __init__(self, root: Path | str = RESULTS):
+        self.root = Path(root)
+
+    def record_path(self, run: Run) -> Path:
+        return self.root / "runs" / run.dataset / f"{run.id}.json"
+
+    def weights_path(self, run: Run) -> Path:
+        return self.root / "weights" / run.dataset / f"{run.id}.safetensors"
+
+    def checkpoint_path(self, run: Run) -> Path:
+        return self.weights_path(run).with_suffix(".checkpoint")
+
+    def record(self, run: Run) -> Record | None:
+        """The run's record, or None where there is none yet."""
+        path = self.record_path(run)
+        return Record.read(path) if path.exists() else None
+
+    def records(self) -> list[Record]:
+        """Every record of the store."""
+        return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
+
+    def run(self, dataset: str, run_id: str) -> Run:
+        """The run with that id. Raises ConfigError where the store has no record of it."""
+        path = self.root / "runs" / dataset / f"{run_id}.json"
+        if not path.exists():
+            raise ConfigError(f"the store has no run {run_id} on {dataset}: train it first, or check the id")
+        return Record.read(path).run
+
+    def has_weights(self, run: Run) -> bool:
+        return self.weights_path(run).exists()
+
+    def network(self, run: Run) -> StagedResNet:
+        """The trained student of a run, on the CPU, in eval mode; weights must be those its record describes."""
+        record, path = self.record(run), self.weights_path(run)
+        if record is None or not path.exists():
+            raise ConfigError(f"run {run.id} has no trained weights here: `python -m rdlib train --again {run.id}`")
+        if sha256_of(path) != record.provenance["weights_sha256"]:
+            raise CheckpointError(
+                f"weights {path.name} are damaged or not those of their record: delete the file and train again"
+            )
+        try:
+            weights = load_file(path)
+            network = resnet(run.depth, len(weights["fc.bias"]), run.shortcuts, run.width)
+            network.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise CheckpointError(
+                f"weights {path.name} do not fit their run: delete the file and train again"
+            ) from error
+        return network.eval()
+
+    def require_writable(self) -> None:
+        """Raise RecordError now rather than after hours of training."""
+        for folder in (self.root / "runs", self.root / "weights"):
+            probe = folder / f".writable-{os.getpid()}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise RecordError(
+                    f"cannot write into the store's {folder.name}/ ({error.strerror}): "
+                    "make it writable or choose another --store"
+                ) from error
+
+    def save(self, record: Record, network: StagedResNet) -> Record:
+        """Weights first, then the record: a record is never without the weights it describes. Both atomic."""
+        weights, path = self.weights_path(record.run), self.record_path(record.run)
+        for folder in (weights.parent, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        temporary = weights.with_suffix(f".{os.getpid()}.tmp")
+        save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
+        record.provenance["weights_sha256"] = sha256_of(temporary)
+        os.replace(temporary, weights)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(record.to_json())
+        os.replace(temporary, path)
+        return record
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(run: Run, store: Store, num_classes: int) -> Method:
+    """The method of a run, its networks initialised from the run's seed; the student first, so that every method
+    starts a student of the same kind and seed from the same weights."""
+    teacher: StagedResNet | None = None
+    if run.teacher is not None:
+        teacher = store.network(store.run(run.dataset, run.teacher))
+    with torch.random.fork_rng():
+        torch.manual_seed(run.seed)
+        student = resnet(run.depth, num_classes, run.shortcuts, run.width)
+        if run.trains_teacher:
+            teacher = resnet(run.depth, num_classes, "all", run.width)
+        networks = [student] if teacher is None else [student, teacher]
+        make = cast(Any, METHODS[run.method])
+        return make(*networks, **run.options)  # type: ignore[no-any-return]
+
+
+def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+    """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
+
+    device: by default CUDA where there is one. Raises before training when the store cannot be written.
+    """
+    store.require_writable()
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dataset = data.load(run.dataset, device=device)
+    method = build(run, store, len(dataset.classes))
+    checkpoint = store.checkpoint_path(run)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    epochs = list(
+        fit(method, dataset, run.recipe, seed=run.seed, checkpoint=checkpoint, progress=progress, description=run.label)
+    )
+    test = evaluate(method.student, dataset, dataset.test) if run.recipe.holdout == "test" else None
+    metrics = {
+        "test_top1": test.top1 if test else None,
+        "test_top5": test.top5 if test else None,
+        "tune_top1": epochs[-1].tune_top1,
+        "train_loss": sum(epochs[-1].losses.values()),
+    }
+    record = Record(run, metrics, [tidy(epoch) for epoch in epochs], provenance(run, dataset, epochs, device))
+    store.save(record, method.student)
+    checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def tidy(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as JSON, floats to six significant digits."""
+    flat = {k: v for k, v in asdict(epoch).items() if v is not None}
+    return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
+
+
+def provenance(run: Run, dataset: data.Dataset, epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
+    """Where a record came from: code, machine and data, without a path or a host name."""
+    seconds = sum(epoch.seconds for epoch in epochs)
+    split = dataset.train if run.recipe.holdout == "test" else dataset.train_without_tune
+    images = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
+    full = run.dataset != "digits" and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPE
+    if device.type == "cuda":
+        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": memory,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+        "data_sha256": dataset.sha256,
+        "protocol": "full" if full else "reduced",
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """Output of a git command in the repository, or None where there is no git or no repository."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+    """The run's record; trains only where there is none."""
+    return store.record(run) or train(run, store, device, progress)

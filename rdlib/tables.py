@@ -1,0 +1,254 @@
+"""Profiles, and one function per paper table that lists its rows; rendered to DataFrame, text, Markdown and CSV.
+
+Nothing here is typed by hand: our numbers come from records, reported ones from `results/paper.csv`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rdlib.errors import ConfigError, RecordError
+from rdlib.models import Shortcuts, require_choice
+from rdlib.runs import PAPER_WIDTH, RESULTS, Record, Run, Store
+from rdlib.train import PAPER_RECIPE, Recipe
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A data set with sizes, recipe, depths and seeds."""
+
+    name: str
+    dataset: str
+    depths: tuple[int, ...]
+    width: int
+    recipe: Recipe
+    seeds: tuple[int, ...] = (0, 1, 2)
+    note: str = ""
+
+
+QUICK_RECIPE = Recipe(epochs=30, schedule="one-cycle", crop_padding=2, flip=False)
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile(
+            "quick", "digits", (34,), 8, QUICK_RECIPE, note="scikit-learn digits at 16x16, width 8, minutes on a CPU"
+        ),
+        Profile("cifar10", "cifar10", (18, 34, 50), PAPER_WIDTH, PAPER_RECIPE, note="the paper's protocol, one GPU"),
+        Profile("cifar100", "cifar100", (18, 34, 50), PAPER_WIDTH, PAPER_RECIPE, note="the paper's protocol, one GPU"),
+    )
+}
+
+
+def profile(name: str, seeds: int | None = None) -> Profile:
+    """The profile of that name, with only its first `seeds` seeds where given."""
+    require_choice("profile", name, PROFILES)
+    chosen = PROFILES[name]
+    if seeds is None:
+        return chosen
+    if not 1 <= seeds <= len(chosen.seeds):
+        raise ConfigError(f"profile {name} has seeds 1 to {len(chosen.seeds)}, not {seeds}: choose within")
+    return replace(chosen, seeds=chosen.seeds[:seeds])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of a table: the same run over several seeds. `reported` names a line of paper.csv."""
+
+    depth: int
+    network: str
+    shortcuts: Shortcuts
+    method: str
+    runs: tuple[Run, ...]
+    reported: str | None = None
+    setting: str = ""  # what differs from the profile's recipe
+
+    @property
+    def name(self) -> str:
+        kept = f", {SHORTCUTS[self.shortcuts]}" if self.shortcuts != "all" else ""
+        setting = f", {self.setting}" if self.setting else ""
+        return f"{self.network}-{self.depth}{kept}, {self.method}{setting}"
+
+
+SHORTCUTS = {"all": "all", "downsample": "downsampling kept", "none": "strictly plain"}
+METHOD_NAMES = {"Supervised": "cross-entropy", "LogitDistillation": "logit distillation", "JointRD": "JointRD"}
+
+
+def make_row(
+    profile: Profile,
+    depth: int,
+    method: str,
+    shortcuts: Shortcuts,
+    teachers: Row | None = None,
+    reported: str | None = None,
+    setting: str = "",
+) -> Row:
+    """One run a seed; the teacher of a seed is the run of that seed in the row `teachers`."""
+    ids = [None if teachers is None else teachers.runs[i].id for i in range(len(profile.seeds))]
+    runs = tuple(
+        Run(profile.dataset, method, depth, profile.width, shortcuts, seed, profile.recipe, teacher=teacher)
+        for seed, teacher in zip(profile.seeds, ids, strict=True)
+    )
+    network = "ResNet" if shortcuts == "all" else "plain"
+    return Row(depth, network, shortcuts, METHOD_NAMES[method], runs, reported, setting)
+
+
+def table3(profile: Profile) -> list[Row]:
+    """Table 3, top-1 accuracy: ResNet, plain, plain + logit distillation and JointRD, both readings of "plain"."""
+    rows = []
+    name = profile.dataset
+    plain: tuple[Shortcuts, ...] = ("none", "downsample")
+    for depth in profile.depths:
+        teachers = make_row(profile, depth, "Supervised", "all", reported=f"{name}_resnet{depth}")
+        rows.append(teachers)
+        for kept in plain:
+            rows += [
+                make_row(profile, depth, "Supervised", kept, reported=f"{name}_plain{depth}"),
+                make_row(profile, depth, "LogitDistillation", kept, teachers),
+                make_row(profile, depth, "JointRD", kept, teachers, reported=f"{name}_jointrd{depth}"),
+            ]
+    return rows
+
+
+LEARNING_RATES = (0.1, 0.3, 0.6, 0.9)
+
+
+def learning_rates(profile: Profile) -> list[Row]:
+    """How much of the gap is the learning rate: quick networks at four peak rates, on the tune split."""
+    if profile.name != "quick":
+        return []
+    rows = []
+    for rate in LEARNING_RATES:
+        at_rate = replace(profile, recipe=replace(profile.recipe, learning_rate=rate, holdout="tune"))
+        setting = f"learning rate {rate}"
+        for depth in profile.depths:
+            teachers = make_row(at_rate, depth, "Supervised", "all", setting=setting)
+            rows += [
+                teachers,
+                make_row(at_rate, depth, "Supervised", "none", setting=setting),
+                make_row(at_rate, depth, "JointRD", "none", teachers, setting=setting),
+            ]
+    return rows
+
+
+TABLES: dict[str, Callable[[Profile], list[Row]]] = {"3": table3, "learning-rate": learning_rates}
+
+
+def rows_of(profile: Profile, table: str | None = None) -> list[Row]:
+    """The rows of one table of a profile, or of all its tables."""
+    if table is None:
+        return [row for make in TABLES.values() for row in make(profile)]
+    require_choice("table", table, TABLES)
+    return TABLES[table](profile)
+
+
+def runs_of(rows: Iterable[Row]) -> list[Run]:
+    """Each run once, in the order of the rows but seed by seed, so that a first seed of everything comes first."""
+    unique = {run.id: run for row in rows for run in row.runs}
+    return sorted(unique.values(), key=lambda run: run.seed)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Last-epoch top-1 in percent over the seeds that have a record."""
+
+    values: tuple[float, ...]
+    wanted: int
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation (n - 1); NaN for fewer than two values."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
+
+    def __str__(self) -> str:
+        if not self.values:
+            return ""
+        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if len(self.values) > 1 else "")
+
+
+def records_of(row: Row, store: Store) -> list[Record]:
+    """The records a row has, in the order of its seeds."""
+    return [record for run in row.runs if (record := store.record(run)) is not None]
+
+
+def cell(row: Row, store: Store) -> Cell:
+    return Cell(tuple(record.top1 for record in records_of(row, store)), len(row.runs))
+
+
+@cache
+def paper(path: Path = RESULTS / "paper.csv") -> pd.DataFrame:
+    """The reported values, by id, each with its source."""
+    try:
+        return pd.read_csv(path, index_col="id")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path.name} with the reported values cannot be read: restore it from git") from error
+
+
+def reported(row: Row) -> float | None:
+    """The value the paper is known to report for a row, in percent, or None."""
+    known: dict[object, float] = paper()["value"].to_dict()
+    return known.get(row.reported)
+
+
+def fill_command(profile: Profile, table: str) -> str:
+    return f"python -m rdlib sweep {profile.name} --table {table}"
+
+
+def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
+    """A table as text columns, one row per cell; an empty cell names the command that fills it."""
+    lines = []
+    for row in rows_of(profile, table):
+        ours, theirs = cell(row, store), reported(row)
+        line: dict[str, Any] = {
+            "depth": row.depth,
+            "network": row.network,
+            "shortcuts": SHORTCUTS[row.shortcuts],
+            "taught by": row.method,
+            "setting": row.setting,
+            f"{row.runs[0].recipe.holdout} top-1 (%)": str(ours),
+            "n": f"{len(ours.values)}/{ours.wanted}",
+            "reported (%)": "" if theirs is None else f"{theirs:.2f}",
+            "ours - reported": f"{ours.mean - theirs:+.2f}" if theirs is not None and ours.values else "",
+            "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table),
+        }
+        lines.append(line)
+    result = pd.DataFrame(lines)
+    optional = ["setting", "reported (%)", "ours - reported", "to fill"]
+    return result.drop(columns=[c for c in optional if not result[c].any()])
+
+
+def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
+    """The numbers behind a table and its figure: one line a cell, one column a seed."""
+    lines = []
+    for row in rows_of(profile, table):
+        line: dict[str, Any] = {"cell": row.name}
+        for run in row.runs:
+            record = store.record(run)
+            line[f"seed {run.seed}"] = "" if record is None else f"{record.top1:.2f}"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Fixed-width text with a rule under the header: the one way a notebook prints a table."""
+    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
