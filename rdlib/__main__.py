@@ -174,6 +174,55 @@ def show(
     console.print(next(r for r in records if r.run.id == run_id).to_json())
 
 
+@app.command()
+def tables(store: StoreOption = RESULTS) -> None:
+    """Render the records into tables/, the README's tables and its figure; trains nothing."""
+    from rdlib.publish import publish
+
+    for path in publish(Store(store)):
+        console.print(f"wrote {path.name}")
+
+
+@app.command()
+def notebooks(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Notebook names, e.g. 04_table3_cifar; default: all.")
+    ] = None,
+    profile_name: Annotated[str, typer.Option("--profile")] = "quick",
+) -> None:
+    """Execute notebooks in place, through papermill, so that their outputs can be committed."""
+    from rdlib.reproduce import NOTEBOOKS, refresh
+
+    profile(profile_name)
+    for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        refresh(path, {"profile": profile_name} if profile_name != "quick" else {})
+        console.print(f"executed {path.name}")
+
+
+@app.command()
+def reproduce(
+    profile_name: Annotated[str, typer.Argument(metavar="[PROFILE]")] = "quick",
+    seeds: Annotated[int, typer.Option(help="How many seeds of every cell to train.")] = 1,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one per core, or one on a GPU.")] = None,
+    store: Annotated[Path, typer.Option("--store", help="Where the fresh records go.")] = RESULTS / "reproduced",
+) -> None:
+    """Train a profile afresh, run the notebooks on it, and compare with the published records."""
+    from rdlib.reproduce import reproduce as run_reproduction
+    from rdlib.tables import as_text
+
+    published, reproduced = Store(RESULTS), Store(store)
+    card, outcome = run_reproduction(profile_name, seeds, jobs, published, reproduced, console.print)
+    console.print(as_text(card))
+    for run, sentence in outcome.failures.items():
+        console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
+    agree = (card["agree"] == "yes").all()
+    console.print(
+        "every cell agrees with the published one" if agree else "NOT every cell agrees with the published one"
+    )
+    if not agree or outcome.failures:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line; our own errors end in one sentence and an exit code."""
     try:

@@ -25,5 +25,13 @@ class RecordError(RdlibError):
     """A record or store that is damaged, was edited by hand or cannot be written."""
 
 
+class SweepError(RdlibError):
+    """Runs of a sweep that failed."""
+
+
+class NotebookError(RdlibError):
+    """A notebook that stopped; the message names the cell and the error."""
+
+
 class NonFiniteLossError(RdlibError):
     """A loss term became NaN or infinite; the message names epoch, step and term."""

@@ -2,23 +2,20 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import ConfigError, NotebookError
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import compare
 from rdlib.sweep import Outcome, sweep
 from rdlib.tables import Profile, profile, rows_of, runs_of
 
 NOTEBOOKS = ROOT / "notebooks"
-
-
-class NotebookError(RdlibError):
-    """A notebook that stopped; the message names the cell and the error."""
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
@@ -31,21 +28,13 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
         raise ConfigError(f"{notebook.name} has no parameter {unknown[0]!r}: choose from {', '.join(known)}")
 
 
-def execute(notebook: Path, output: Path, parameters: dict[str, Any], inputs: str = "") -> bool:
-    """Run a notebook through papermill into `output`; False where it was run already on the same `inputs`.
-
-    inputs: a digest of all the notebook reads besides itself. Raises NotebookError with cell and error; the output
-    then shows where.
-    """
-    import nbformat
+def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
+    """Run a notebook through papermill into `output`. Raises NotebookError with cell and error; `output` shows where."""
     import papermill
 
     if not notebook.exists():
         raise ConfigError(f"there is no notebook {notebook.name}")
     check_parameters(notebook, parameters)
-    key = hashlib.sha256(f"{notebook.read_text()}{json.dumps(parameters)}{inputs}".encode()).hexdigest()
-    if output.exists() and nbformat.read(output, 4).metadata.get("rdlib", {}).get("inputs") == key:
-        return False
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
@@ -54,10 +43,38 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], inputs: st
     except papermill.PapermillExecutionError as error:
         where = f"{notebook.name} stopped in cell {error.exec_count}"
         raise NotebookError(f"{where} with {error.ename}: {error.evalue}; see {output.name}") from error
+
+
+def execute_if_changed(notebook: Path, output: Path, parameters: dict[str, Any], inputs: str) -> bool:
+    """`execute`, unless `output` was made from the same notebook, parameters and `inputs`; tells whether it ran."""
+    import nbformat
+
+    key = hashlib.sha256(f"{notebook.read_text()}{json.dumps(parameters)}{inputs}".encode()).hexdigest()
+    if output.exists() and nbformat.read(output, 4).metadata.get("rdlib", {}).get("inputs") == key:
+        return False
+    execute(notebook, output, parameters)
     done = nbformat.read(output, 4)
     done.metadata["rdlib"] = {"inputs": key}
     nbformat.write(done, output)
     return True
+
+
+def refresh(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook in place and drop what papermill notes of times and paths."""
+    import nbformat
+
+    output = notebook.with_suffix(".executed")
+    try:
+        execute(notebook, output, parameters)
+        done = nbformat.read(output, 4)
+        done.metadata.pop("papermill", None)
+        for cell in done.cells:
+            for noted in ("papermill", "execution"):
+                cell.metadata.pop(noted, None)
+        nbformat.write(done, output)
+        os.replace(output, notebook)
+    finally:
+        output.unlink(missing_ok=True)
 
 
 def reproduce(
@@ -73,7 +90,7 @@ def reproduce(
     inputs = state(wanted, reproduced)
     for notebook in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         output = reproduced.root / "notebooks" / notebook.name
-        fresh = execute(notebook, output, {"profile": name, "store": str(reproduced.root.resolve())}, inputs)
+        fresh = execute_if_changed(notebook, output, {"profile": name, "store": str(reproduced.root.resolve())}, inputs)
         say(f"     {notebook.name} {'done' if fresh else 'unchanged'}")
     say("3/3  published against reproduced")
     return compare(whole, wanted, published, reproduced), outcome

@@ -179,8 +179,8 @@ class Record:
 class Store:
     """A folder of records and weights."""
 
-    def __init__(self, root: Path | str = RESULTS):
-        self.root = Path(root)
+    def __init__(self, root: Path | str | None = None):
+        self.root = Path(root or RESULTS)
 
     def record_path(self, run: Run) -> Path:
         return self.root / "runs" / run.dataset / f"{run.id}.json"

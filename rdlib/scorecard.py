@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rdlib.runs import Store
-from rdlib.tables import PROFILES, Cell, Profile, Row, cell, fill_command, paper, reported, rows_of, table3
+from rdlib.tables import PROFILES, SHORTCUTS, Cell, Profile, Row, cell, fill_command, paper, reported, rows_of, table3
 
 SAME_LEVEL = 1.0  # points of top-1: about two seed deviations of a CIFAR-100 ResNet
 RESOLUTION = 0.5  # points: a cell's deviation is taken as at least this, since three seeds may agree by luck
@@ -29,6 +29,32 @@ def signed(gap: Cell) -> str:
     return f"{gap.mean:+.1f}" + (f" ± {gap.std:.1f}" if len(gap.values) > 1 else "") if gap.values else ""
 
 
+def interval(gap: Cell) -> str:
+    """95 % confidence interval of a mean paired difference (Student's t), or nothing for fewer than two pairs."""
+    from scipy.stats import t as student_t
+
+    n = len(gap.values)
+    if n < 2:
+        return ""
+    half = float(student_t.ppf(0.975, n - 1)) * gap.std / math.sqrt(n)
+    return f"{gap.mean - half:+.1f} to {gap.mean + half:+.1f}"
+
+
+def compared_to_baselines(profile: Profile, store: Store) -> pd.DataFrame:
+    """Every taught network of table 3 against the plain and the ResNet of its depth: paired difference, interval, n."""
+    lines = []
+    rows = table3(profile)
+    for row in rows:
+        if row.method == "cross-entropy":
+            continue
+        line: dict[str, object] = {"cell": row.name}
+        for name, kept in (("plain", row.shortcuts), ("ResNet", "all")):
+            gap = difference(row, find(rows, row.depth, "cross-entropy", kept), store)
+            line |= {f"minus {name}": signed(gap), f"95 % interval ({name})": interval(gap), "n": len(gap.values)}
+        lines.append({"cell": line.pop("cell"), "n": line.pop("n"), **line})
+    return pd.DataFrame(lines)
+
+
 def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> tuple[str, str]:
     """Our paired difference to ResNet, and the verdict.
 
@@ -42,49 +68,60 @@ def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> tuple[str
     return signed(to_resnet), "holds in part" if -to_resnet.mean <= gap.mean / 2 else "does not hold"
 
 
-def claims(store: Store) -> pd.DataFrame:
-    """Every claim and reported number with ours, its protocol, the verdict and where to look."""
-    lines: list[dict[str, object]] = []
-    for name, profile in PROFILES.items():
+def claims(store: Store) -> dict[str, pd.DataFrame]:
+    """Every claim and reported number with ours, its protocol, the verdict and where to look: the three parts
+    "same level" (JointRD against its ResNet), "reported" (accuracies) and "untested"."""
+    level, accuracies = [], []
+    for profile in PROFILES.values():
         rows = table3(profile)
         for depth in profile.depths:
             resnet = find(rows, depth, "cross-entropy", "all")
-            for shortcuts in ("none", "downsample"):
-                plain, jointrd = (find(rows, depth, method, shortcuts) for method in ("cross-entropy", "JointRD"))
+            for kept in ("none", "downsample"):
+                plain, jointrd = (find(rows, depth, method, kept) for method in ("cross-entropy", "JointRD"))
+                gap = difference(jointrd, resnet, store)
                 ours, verdict = same_level(jointrd, resnet, plain, store)
-                kept = "strictly plain" if shortcuts == "none" else "downsampling kept"
-                lines.append(
+                level.append(
                     {
-                        "claim": f"JointRD plain-{depth} reaches ResNet-{depth} on {profile.dataset} ({kept})",
-                        "paper": "" if name == "quick" else "the same level",
+                        "data": profile.dataset,
+                        "depth": depth,
+                        "student": SHORTCUTS[kept],
+                        "paper": "same level" if profile.name != "quick" else "",
                         "ours": ours,
-                        "unit": "points of top-1",
-                        "n": len(difference(jointrd, resnet, store).values),
-                        "protocol": protocol(profile) if ours else "",
-                        "verdict": verdict,
-                        "look": "04_table3_cifar" if ours else fill_command(profile, "3"),
+                        **evidence(gap, profile, verdict),
                     }
                 )
-        lines += [reported_line(row, profile, store) for row in rows if reported(row) is not None]
+        for row in rows:
+            theirs, ours_cell = reported(row), cell(row, store)
+            if theirs is not None:
+                close = abs(ours_cell.mean - theirs) <= SAME_LEVEL
+                verdict = "not run" if not ours_cell.values else "holds" if close else "does not hold"
+                accuracies.append(
+                    {
+                        "data": profile.dataset,
+                        "network": row.name,
+                        "paper": f"{theirs:.2f}",
+                        "ours": str(ours_cell),
+                        **evidence(ours_cell, profile, verdict),
+                    }
+                )
+    untested = []
     known = paper().to_dict("index")
     for key, notebook in UNTESTED.items():
         entry = known[key]
-        value = "" if math.isnan(entry["value"]) else f"{entry['value']:g}"
-        lines.append(
+        value = "" if math.isnan(entry["value"]) else f" {entry['value']:g} {entry['unit']}"
+        untested.append(
             {
-                "claim": f"{entry['quantity']}, {entry['network']}, {entry['dataset']}",
-                "paper": f"{entry['comparison']} {value}".strip(),
-                "ours": "",
-                "unit": entry["unit"],
-                "n": 0,
-                "protocol": "",
+                "claim": entry["quantity"],
+                "of": f"{entry['network']}-{entry['depth']:.0f}, {entry['dataset']}",
+                "paper": f"{entry['comparison']}{value}",
                 "verdict": "not tested",
                 "look": f"{notebook} (to come)",
             }
         )
-    return pd.DataFrame(lines)
+    return {name: pd.DataFrame(part) for name, part in zip(PARTS, (level, accuracies, untested), strict=True)}
 
 
+PARTS = ("same level", "reported", "untested")
 UNTESTED = {
     "claim_memory": "02_table1_memory",
     "claim_shortcut_share": "02_table1_memory",
@@ -93,25 +130,21 @@ UNTESTED = {
 }
 
 
-def protocol(profile: Profile) -> str:
-    return "reduced" if profile.name == "quick" else "full"
-
-
-def reported_line(row: Row, profile: Profile, store: Store) -> dict[str, object]:
-    """A reported accuracy beside ours; holds within SAME_LEVEL."""
-    ours, theirs = cell(row, store), reported(row)
-    assert theirs is not None
-    verdict = "not run" if not ours.values else "holds" if abs(ours.mean - theirs) <= SAME_LEVEL else "does not hold"
+def evidence(ours: Cell, profile: Profile, verdict: str) -> dict[str, object]:
+    """The columns every line of the scorecard ends with."""
+    done = bool(ours.values)
     return {
-        "claim": f"{row.name}, {profile.dataset}",
-        "paper": f"{theirs:.2f}",
-        "ours": str(ours),
-        "unit": "% top-1",
         "n": len(ours.values),
-        "protocol": protocol(profile) if ours.values else "",
+        "protocol": ("reduced" if profile.name == "quick" else "full") if done else "",
         "verdict": verdict,
-        "look": "04_table3_cifar" if ours.values else fill_command(profile, "3"),
+        "look": "04_table3_cifar" if done else fill_command(profile, "3"),
     }
+
+
+def verdicts(card: dict[str, pd.DataFrame]) -> str:
+    """How often each verdict was given."""
+    counts = pd.concat([part["verdict"] for part in card.values()]).value_counts()
+    return ", ".join(f"{verdict}: {count}" for verdict, count in counts.sort_index().items())
 
 
 def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Store) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from tqdm.auto import tqdm
 
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import ConfigError, RdlibError, SweepError
 from rdlib.runs import Record, Run, Store, train
 
 ATTEMPTS = 2  # of a run whose worker died without a word, e.g. for lack of memory
@@ -22,6 +22,12 @@ class Outcome:
 
     trained: list[Record] = field(default_factory=list)
     failures: dict[Run, str] = field(default_factory=dict)
+
+
+def require_success(outcome: Outcome) -> None:
+    """Raise SweepError with the first failure, for a caller that cannot go on without every record."""
+    for run, sentence in outcome.failures.items():
+        raise SweepError(f"{len(outcome.failures)} runs failed, first {run.id} ({run.label}): {sentence}")
 
 
 def missing(runs: Sequence[Run], store: Store) -> list[Run]:

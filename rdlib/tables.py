@@ -237,6 +237,20 @@ def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def reported_with_sources(table: str) -> pd.DataFrame:
+    """What the paper is known to report for a table, each value with its source."""
+    known = paper()
+    known = known[known["table"] == table]
+    return pd.DataFrame(
+        {
+            "data": known["dataset"],
+            "network": known["network"] + "-" + known["depth"].astype(int).astype(str),
+            "reported (%)": known["value"].map("{:.2f}".format),
+            "source": known["source"],
+        }
+    )
+
+
 def as_text(table: pd.DataFrame) -> str:
     """Fixed-width text with a rule under the header: the one way a notebook prints a table."""
     columns = [[str(name), *map(str, table[name])] for name in table.columns]

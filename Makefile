@@ -1,0 +1,66 @@
+# Everything runs from .venv, which the lock file defines; uv is used from the PATH or, where it is absent, put into .uv/.
+PROFILE ?= quick
+SEEDS ?= 1
+PYTHON ?= python3
+ifdef JOBS
+JOBS_OPTION = --jobs $(JOBS)
+endif
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+RUN := .venv/bin/python
+export UV_PYTHON_DOWNLOADS = never
+export PYTHONUNBUFFERED = 1
+unexport VIRTUAL_ENV PYTHONPATH
+
+.PHONY: help reproduce test lint tables notebooks lab clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+reproduce: .venv/.ready ## train the quick profile afresh and compare it with the published records (PROFILE=, SEEDS=, JOBS=)
+	@$(RUN) -m rdlib reproduce $(PROFILE) --seeds $(SEEDS) $(JOBS_OPTION)
+
+test: lint ## lint, types, unit tests, and the notebooks against their committed outputs
+	@echo "unit tests"
+	@$(RUN) -m pytest -q tests
+	@echo "notebooks (nbval runs every cell and compares the outputs; about two minutes)"
+	@$(RUN) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks
+
+lint: .venv/.ready
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+tables: .venv/.ready ## render the published records into results/tables/ and the README, without training
+	@$(RUN) -m rdlib tables
+
+notebooks: .venv/.ready ## execute the notebooks in place, to commit their outputs
+	@$(RUN) -m rdlib notebooks
+
+lab: .venv/.ready ## open JupyterLab on notebooks/
+	@.venv/bin/jupyter lab --notebook-dir notebooks
+
+clean: ## remove .venv and .uv (records, weights and data stay)
+	@rm -rf .venv .uv
+
+.uv/bin/uv:
+	@echo "installing uv into .uv/"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": set PYTHON=...") if sys.version_info < (3, 11) else 0'
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: 'uv>=0.9,<1' 2>/dev/null || \
+		{ echo "uv could not be installed: is there a network?" >&2; rm -rf .uv; exit 1; }
+
+ifeq ($(UV),.uv/bin/uv)
+.venv/.ready: .uv/bin/uv
+endif
+
+# uv shows its progress on a terminal; its long list of packages goes to a log, and a dot every few seconds says that it is alive.
+.venv/.ready: uv.lock pyproject.toml
+	@echo "setting up .venv from uv.lock (several GB the first time; one to some minutes)"
+	@( while sleep 4; do printf . >&2; done ) & dots=$$!; \
+		$(UV) sync --locked --compile-bytecode --no-progress --python $(PYTHON) > .venv.log 2>&1; done=$$?; \
+		kill $$dots; echo >&2; \
+		if [ $$done -ne 0 ]; then cat .venv.log >&2; exit $$done; fi
+	@mv .venv.log .venv/setup.log
+	@touch $@

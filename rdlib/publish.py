@@ -1,0 +1,52 @@
+"""Render the published records: results/tables/*.csv, the README's tables and its figure. Trains nothing."""
+
+import os
+import re
+from pathlib import Path
+
+from rdlib import figures
+from rdlib.errors import RecordError
+from rdlib.runs import ROOT, Store
+from rdlib.tables import PROFILES, TABLES, as_markdown, frame, rows_of
+
+BLOCK = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def readme(text: str, store: Store) -> str:
+    """The README with each `<!-- table NAME PROFILE --> ... <!-- end -->` block filled from the records."""
+
+    def fill(match: re.Match[str]) -> str:
+        table = frame(PROFILES[match["profile"]], match["table"], store)
+        return f"{match[1]}{as_markdown(table)}\n{match[3]}"
+
+    return BLOCK.sub(fill, text)
+
+
+def publish(store: Store) -> list[Path]:
+    """Write every table that has a record, the claim figure, and the README; returns what was written."""
+    folder = store.root / "tables"
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for profile in PROFILES.values():
+            for name in TABLES:
+                if rows_of(profile, name):
+                    path = folder / f"table{name}_{profile.name}.csv"
+                    replace_text(path, frame(profile, name, store).to_csv(index=False))
+                    written.append(path)
+        strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
+        figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
+        page = ROOT / "README.md"
+        replace_text(page, readme(page.read_text(), store))
+    except OSError as error:
+        raise RecordError(
+            f"cannot write the tables ({error.strerror}): make results/ and README.md writable"
+        ) from error
+    return [*written, folder / "claim.png", page]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file atomically."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

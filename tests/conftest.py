@@ -1,0 +1,77 @@
+"""Small data and networks: every test runs in seconds on one core."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from rdlib.data import Dataset, Split, checksum, moments
+from rdlib.runs import Run, Store
+from rdlib.train import Recipe
+
+torch.set_num_threads(1)
+
+MakeDataset = Callable[..., Dataset]
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def make_dataset() -> MakeDataset:
+    """A data set of random images; class c is brighter at channel c % 3, so that it can be learnt."""
+
+    def make(train: int = 48, test: int = 30, classes: int = 10, side: int = 8, seed: int = 0) -> Dataset:
+        generator = torch.Generator().manual_seed(seed)
+        arrays = {}
+        for name, n in (("train", train), ("test", test)):
+            labels = torch.arange(n) % classes
+            images = torch.randint(0, 200, (n, 3, side, side), generator=generator, dtype=torch.uint8)
+            images[torch.arange(n), labels % 3] += 50
+            arrays |= {f"{name}_images": images, f"{name}_labels": labels}
+        mean, std = moments(arrays["train_images"])
+        return Dataset(
+            "tiny",
+            [f"class {i}" for i in range(classes)],
+            Split(arrays["train_images"], arrays["train_labels"]),
+            Split(arrays["test_images"], arrays["test_labels"]),
+            mean,
+            std,
+            checksum({key: value.numpy() for key, value in arrays.items()}),
+        )
+
+    return make
+
+
+@pytest.fixture
+def dataset(make_dataset: MakeDataset) -> Dataset:
+    return make_dataset()
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe(epochs=3, batch_size=16, learning_rate=0.05, crop_padding=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def tiny_runs(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> Callable[..., Run]:
+    """Makes runs of width 4 on the tiny data set, which `rdlib.data.load` then gives for every name."""
+    monkeypatch.setattr("rdlib.data.load", lambda name, root=None, device="cpu": dataset)
+
+    def make(method: str = "Supervised", shortcuts: str = "none", seed: int = 0, **fields: object) -> Run:
+        recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)
+        return Run(
+            **{"dataset": "tiny", "depth": 18, "width": 4, "recipe": recipe}  # type: ignore[arg-type]
+            | {"method": method, "shortcuts": shortcuts, "seed": seed}
+            | fields
+        )
+
+    return make
