@@ -7,19 +7,23 @@ from pathlib import Path
 from rdlib import figures
 from rdlib.errors import RecordError
 from rdlib.runs import ROOT, Store
+from rdlib.scorecard import claims
 from rdlib.tables import PROFILES, TABLES, as_markdown, frame, rows_of
 
-BLOCK = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def readme(text: str, store: Store) -> str:
-    """The README with each `<!-- table NAME PROFILE --> ... <!-- end -->` block filled from the records."""
+    """The README, each `<!-- table NAME PROFILE -->` and `<!-- scorecard PART -->` block filled from the records."""
 
-    def fill(match: re.Match[str]) -> str:
-        table = frame(PROFILES[match["profile"]], match["table"], store)
-        return f"{match[1]}{as_markdown(table)}\n{match[3]}"
+    def table(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match[3]}"
 
-    return BLOCK.sub(fill, text)
+    def scorecard(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(claims(store)[match['part']])}\n{match[3]}"
+
+    return SCORECARD.sub(scorecard, TABLE.sub(table, text))
 
 
 def publish(store: Store) -> list[Path]:

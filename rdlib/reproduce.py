@@ -29,7 +29,7 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Run a notebook through papermill into `output`. Raises NotebookError with cell and error; `output` shows where."""
+    """Run a notebook through papermill. Raises NotebookError with cell and error; `output` then shows where."""
     import papermill
 
     if not notebook.exists():

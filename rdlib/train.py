@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -44,6 +44,9 @@ class Recipe:
         require_choice("schedule", self.schedule, get_args(Schedule))
         require_choice("holdout", self.holdout, get_args(Holdout))
         object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON gives a list
+        for field in fields(self):
+            if isinstance(field.default, float):  # 1 and 1.0 are one recipe
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"a recipe needs {name} above 0, not {getattr(self, name)!r}")

@@ -1,4 +1,4 @@
-"""Data sets: one canonical, checksummed form whatever the source, true augmentation, and errors that name the culprit."""
+"""Data sets: one canonical, checksummed form whatever the source, true augmentation, errors that name the culprit."""
 
 import json
 import shutil

@@ -1,0 +1,101 @@
+"""What the repository promises about itself: notebooks, environment, README, records."""
+
+import importlib.util
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from rdlib.errors import ConfigError, NotebookError
+from rdlib.publish import readme
+from rdlib.reproduce import check_parameters, execute, execute_if_changed
+from rdlib.runs import ROOT, Store
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMETERS = {"profile", "store"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_committed_notebook_is_fully_executed_without_an_error(path: Path) -> None:
+    """nbval never compares a cell without an execution count, so a missing one would pass whatever happens."""
+    cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_prints_versions_first_and_then_has_its_parameters(path: Path) -> None:
+    first, second = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"][:2]
+    assert "__version__" in first.source
+    assert second.metadata.tags == ["parameters"]
+    check_parameters(path, dict.fromkeys(PARAMETERS))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_only_live_results_are_hidden_from_nbval(path: Path) -> None:
+    """Outside the live training of 00, at most the versions cell may go without comparison."""
+    hidden = [c for c in nbformat.read(path, 4).cells if "nbval-ignore-output" in c.metadata.get("tags", [])]
+    assert len(hidden) == (3 if path.stem == "00_start_here" else 1)
+
+
+def test_committed_text_carries_no_machine_path_and_no_host_name() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ours = [f for f in listed.split("\0") if f.endswith((".json", ".csv", ".ipynb", ".md"))]
+    path = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users|opt)/[\w.]")
+    for name in ours:
+        text = (ROOT / name).read_text()
+        assert not path.search(text), name
+        assert not (len(socket.gethostname()) > 3 and socket.gethostname() in text), name
+
+
+def test_environment_yml_is_what_the_lock_says() -> None:
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "environment.yml").read_text() == module.render()
+
+
+def test_readme_tables_are_what_the_records_say() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("<!-- table") >= 2
+    assert readme(text, Store()) == text, "run `make tables`"
+
+
+def test_every_published_record_can_be_read_and_was_made_from_committed_code() -> None:
+    records = Store().records()
+    assert records
+    assert not [r.run.id for r in records if r.provenance["dirty"] or not r.provenance["commit"]]
+
+
+def notebook(path: Path, source: str) -> Path:
+    parameters = nbformat.v4.new_code_cell("profile = 'quick'")
+    parameters.metadata.tags = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(source)], metadata=kernel), path
+    )
+    return path
+
+
+def test_an_unknown_notebook_parameter_is_refused_and_a_failing_cell_is_named(tmp_path: Path) -> None:
+    source = notebook(tmp_path / "a.ipynb", "from rdlib.tables import profile as p; p(profile)")
+    output = tmp_path / "out" / "a.ipynb"
+    with pytest.raises(ConfigError, match="no parameter 'nosuch'"):
+        execute(source, output, {"nosuch": 1})
+    with pytest.raises(NotebookError, match=r"cell \d+ with ConfigError: unknown profile 'nosuch'") as caught:
+        execute(source, output, {"profile": "nosuch"})
+    assert "\n" not in str(caught.value)
+    shown = nbformat.read(output, 4).cells[-1].outputs[-1].traceback
+    assert shown == ["ConfigError: unknown profile 'nosuch': choose one of quick, cifar10, cifar100"]
+
+
+def test_a_notebook_runs_again_only_when_something_it_reads_changed(tmp_path: Path) -> None:
+    source, output = notebook(tmp_path / "a.ipynb", "print(profile)"), tmp_path / "out" / "a.ipynb"
+    assert execute_if_changed(source, output, {}, "records")
+    assert not execute_if_changed(source, output, {}, "records")
+    assert execute_if_changed(source, output, {}, "other records")
