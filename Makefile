@@ -8,6 +8,7 @@ endif
 
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
@@ -23,9 +24,9 @@ reproduce: .venv/.ready ## train the quick profile afresh and compare it with th
 
 test: lint ## lint, types, unit tests, and the notebooks against their committed outputs
 	@echo "unit tests"
-	@$(RUN) -m pytest -q tests
-	@echo "notebooks (nbval runs every cell and compares the outputs; about two minutes)"
-	@$(RUN) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg -p no:cacheprovider notebooks
+	@$(PYTEST) tests
+	@echo "notebooks: nbval runs every cell and compares the outputs (about two minutes)"
+	@$(PYTEST) --nbval --nbval-current-env notebooks
 
 lint: .venv/.ready
 	@$(RUN) -m ruff check .

@@ -11,14 +11,16 @@ import typer
 from rich.console import Console
 
 from rdlib import data as datasets
-from rdlib.errors import RdlibError
-from rdlib.models import require_choice
-from rdlib.runs import RESULTS, Run, Store
-from rdlib.runs import train as train_run
+from rdlib.errors import ConfigError, RdlibError
+from rdlib.experiment import train as train_run
+from rdlib.runs import RESULTS, Record, Run, Store
+from rdlib.sources import KNOWN
 from rdlib.sweep import describe, missing
 from rdlib.sweep import sweep as sweep_runs
 from rdlib.tables import profile, rows_of, runs_of
 from rdlib.train import PAPER_RECIPE, Recipe
+
+INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
@@ -46,7 +48,7 @@ def data_prepare(
 def data_list() -> None:
     """List the data sets that can be used now, and how to get the others."""
     prepared = {path.stem for path in datasets.ROOT.glob("*.safetensors")}
-    for name in [*datasets.KNOWN, *sorted(prepared - set(datasets.KNOWN))]:
+    for name in [*KNOWN, *sorted(prepared - set(KNOWN))]:
         if name in prepared or name == "digits":
             describe_dataset(name)
         else:
@@ -91,11 +93,7 @@ def train(
     """Train one run and store its record and weights; an interrupted one goes on from its last epoch."""
     place = Store(store)
     if again:
-        run = next((r.run for r in place.records() if r.run.id == again), None)
-        if run is None:
-            raise typer.BadParameter(
-                f"the store has no run {again}: `python -m rdlib show` lists them", param_hint="--again"
-            )
+        run = find(place.records(), again).run
     else:
         recipe = Recipe(
             epochs=epochs,
@@ -122,7 +120,7 @@ def parse_option(text: str) -> tuple[str, object]:
     """NAME=VALUE, the value a number, true, false or a word."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+        raise ConfigError(f"--option {text!r} is not NAME=VALUE, e.g. regime=joint")
     words: dict[str, object] = {"true": True, "false": False}
     try:
         return name, words[value] if value in words else float(value)
@@ -159,6 +157,14 @@ def sweep(
         raise typer.Exit(1)
 
 
+def find(records: list[Record], run_id: str) -> Record:
+    """The record of a run id."""
+    for record in records:
+        if record.run.id == run_id:
+            return record
+    raise ConfigError(f"the store has no run {run_id}: `python -m rdlib show` lists them")
+
+
 @app.command()
 def show(
     run_id: Annotated[str | None, typer.Argument(help="A run id; without one, all are listed.")] = None,
@@ -170,8 +176,7 @@ def show(
         for record in records:
             console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
         return
-    require_choice("run", run_id, [record.run.id for record in records] or ["(none here)"])
-    console.print(next(r for r in records if r.run.id == run_id).to_json())
+    console.print(find(records, run_id).to_json())
 
 
 @app.command()
@@ -230,9 +235,10 @@ def main() -> None:
     except RdlibError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\ninterrupted: run the same command again to go on from the last finished epoch", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print("run the same command again to go on from the last finished epoch", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -7,28 +7,22 @@ pixels), so the file and its checksum do not depend on where the images came fro
 import hashlib
 import json
 import os
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from rdlib.errors import ConfigError, DataError
+from rdlib.sources import KNOWN, SPLITS, Arrays, digits, download, from_folder
 
 ROOT = Path(__file__).resolve().parent.parent / "data"
-KNOWN = {"digits": (10, 16), "cifar10": (10, 32), "cifar100": (100, 32)}  # classes, side in pixels
 TUNE_SHARE = 0.1  # of the training images, set aside for choosing anything
-SPLITS = ("train", "test")
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,7 @@ def load(name: str, root: Path = ROOT, device: str | torch.device = "cpu") -> Da
         tensors, classes, sha256 = read(path)
     elif name == "digits":
         arrays, classes = digits()
-        tensors, sha256 = to_tensors(arrays), checksum(arrays)
+        tensors, sha256 = to_tensors(arrays), checksum(arrays, classes)
     elif name in KNOWN:
         raise DataError(
             f"{name} is not prepared here: run `python -m rdlib data prepare {name}` (or with --from FOLDER)"
@@ -163,7 +157,7 @@ def prepare(name: str, source: Path | None = None, root: Path = ROOT) -> Path:
     temporary = path.with_suffix(".tmp")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        save_file(to_tensors(arrays), temporary, {"classes": json.dumps(classes), "sha256": checksum(arrays)})
+        save_file(to_tensors(arrays), temporary, {"classes": json.dumps(classes), "sha256": checksum(arrays, classes)})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
@@ -179,7 +173,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no Mapping)
         classes = json.loads(metadata["classes"])
-        found = checksum({key: value.numpy() for key, value in tensors.items()})
+        found = checksum({key: value.numpy() for key, value in tensors.items()}, classes)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"{path.name} is damaged or no data set of rdlib: {again}") from error
     if found != metadata.get("sha256") or set(tensors) != {f"{s}_{x}" for s in SPLITS for x in ("images", "labels")}:
@@ -187,15 +181,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
     return tensors, classes, found
 
 
-def canonical(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Sort by class, then by pixel bytes."""
-    order = sorted(range(len(labels)), key=lambda i: (labels[i], images[i].tobytes()))
-    return images[order], labels[order]
-
-
-def checksum(arrays: Arrays) -> str:
-    """SHA-256 over names, shapes and bytes, in the order of the names."""
-    digest = hashlib.sha256()
+def checksum(arrays: Arrays, classes: list[str]) -> str:
+    """SHA-256 over the class names and, in the order of their names, the arrays' shapes and bytes."""
+    digest = hashlib.sha256(json.dumps(classes).encode())
     for key in sorted(arrays):
         digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
         digest.update(np.ascontiguousarray(arrays[key]).data)
@@ -214,99 +202,3 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor]:
     mean = share @ level
     std = (share @ level.square() - mean.square()).sqrt()
     return mean.float(), std.clamp_min(1e-3).float()
-
-
-def digits() -> tuple[Arrays, list[str]]:
-    """scikit-learn's 1,797 scanned digits, 8x8 enlarged to 16x16 (bilinear), grey as three equal channels.
-
-    A fixed permutation puts 1,297 into train and 500 into test.
-    """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DataError(
-            "digits come with scikit-learn, which is not installed: install it, or bring a data/digits.safetensors "
-            "made elsewhere with `python -m rdlib data prepare digits`"
-        ) from error
-    images, target = load_digits(return_X_y=True)
-    grey = torch.from_numpy(images).float().view(-1, 1, 8, 8) / 16
-    large = F.interpolate(grey, scale_factor=2, mode="bilinear", align_corners=False)
-    pixels = (large * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
-    order = np.random.RandomState(0).permutation(len(target))
-    arrays: Arrays = {}
-    for split, index in zip(SPLITS, (order[:1297], order[1297:]), strict=True):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(pixels[index], target[index].astype(np.int64))
-    return arrays, [str(i) for i in range(10)]
-
-
-def download(name: str, root: Path) -> tuple[Arrays, list[str]]:
-    """CIFAR through torchvision, which verifies the archive's md5."""
-    from torchvision import datasets
-
-    maker = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-    arrays: Arrays = {}
-    try:
-        for split in SPLITS:
-            part = maker(root / "download", train=split == "train", download=True)
-            pixels = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
-            arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(pixels, np.array(part.targets, np.int64))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(
-            f"{name} could not be downloaded ({error}): try again with a network, "
-            f"or use a folder of images with `python -m rdlib data prepare {name} --from FOLDER`"
-        ) from error
-    return arrays, list(part.classes)
-
-
-def from_folder(name: str, source: Path) -> tuple[Arrays, list[str]]:
-    """Read `train/<class>/*.png` and `test/<class>/*.png`; all images must have one size, every class both splits."""
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    for split in SPLITS:
-        if not (source / split).is_dir():
-            raise DataError(
-                f"the folder has no {split}/: expected train/<class>/*.png and test/<class>/*.png in {source}"
-            )
-    names = {split: sorted(p.name for p in (source / split).iterdir() if p.is_dir()) for split in SPLITS}
-    classes = names["train"]
-    odd = sorted(set(classes) ^ set(names["test"]))
-    if odd:
-        where = "test" if odd[0] in classes else "train"
-        raise DataError(f"class {odd[0]!r} is missing in {where}/ ({len(odd)} such classes): add its folder")
-    count, side = KNOWN.get(name, (len(classes), None))
-    if len(classes) != count or len(classes) < 2:
-        raise DataError(
-            f"{name} has {count} classes, the folder has {len(classes)}: a class folder is missing or extra"
-        )
-    arrays: Arrays = {}
-    size = (side, side) if side else None
-    for split in SPLITS:
-        images, labels = [], []
-        for label, class_name in enumerate(tqdm(classes, desc=f"reading {split}", unit="class", leave=False)):
-            files = sorted(p for p in (source / split / class_name).iterdir() if not p.name.startswith("."))
-            if not files:
-                raise DataError(f"class {class_name!r} has no image in {split}/: fill it or remove it from both splits")
-            for file in files:
-                where = f"{split}/{class_name}/{file.name}"
-                if file.suffix.lower() not in IMG_EXTENSIONS:
-                    raise DataError(f"{where} is not an image file: remove it")
-                image = read_image(file, where)
-                size = size or image.shape[1:]
-                if image.shape[1:] != size:
-                    got, want = (f"{w}x{h}" for h, w in (image.shape[1:], size))
-                    raise DataError(f"{where} is {got} pixels where {want} was expected: resize or remove it")
-                images.append(image)
-                labels.append(label)
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(np.stack(images), np.array(labels, np.int64))
-    return arrays, classes
-
-
-def read_image(file: Path, where: str) -> NDArray[np.uint8]:
-    """One image as RGB uint8 [3, H, W]."""
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{where} cannot be read as an image: replace or remove it") from error

@@ -79,8 +79,13 @@ def mean_curves(rows: Sequence[Row], store: Store, ax: Axes | None = None) -> Ax
         ax.fill_between(x, values.min(0), values.max(0), color=COLOURS[name], alpha=0.18, linewidth=0)
     ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=(0, 102))
     if ax.lines:
-        ax.legend(frameon=False, loc="lower right")
+        legend_below(ax)
     return ax
+
+
+def legend_below(ax: Axes) -> None:
+    """A legend under the axis, where it hides no curve."""
+    ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def accuracy(
@@ -104,8 +109,10 @@ def accuracy(
         reference = references[y] if references else None
         if reference is not None:
             ax.scatter([reference], [y], marker="D", s=34, facecolor="white", edgecolor=colour, zorder=2)
+    counts = sorted({len(cell(row, store).values) for row in rows} - {0})
+    seeds = f", n = {' or '.join(map(str, counts))}" if counts else ""
     ax.set_yticks(range(len(rows)), [tick(row) for row in rows])
-    ax.set(xlabel="test top-1, last epoch (%)", ylim=(len(rows) - 0.4, -0.8))
+    ax.set(xlabel=f"test top-1, last epoch (%){seeds}", ylim=(len(rows) - 0.4, -0.8))
     ax.grid(axis="x", alpha=0.3)
     return ax
 
@@ -119,7 +126,7 @@ def tick(row: Row) -> str:
 def claim(rows: Sequence[Row], store: Store) -> Figure:
     """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
     style()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1, 1.05), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
     mean_curves([row for row in rows if row.method != "logit distillation"], store, left)
     left.set_title("mean of the seeds, band from lowest to highest", fontsize=10, color="#555")
     accuracy(rows, store, right)
@@ -145,5 +152,5 @@ def against_learning_rate(rows: Sequence[Row], store: Store, ax: Axes | None = N
     ax.minorticks_off()
     ax.set(xlabel="peak learning rate", ylabel="tune top-1, last epoch (%)", ylim=(0, 102))
     if ax.containers:
-        ax.legend(frameon=False, loc="lower left")
+        legend_below(ax)
     return ax

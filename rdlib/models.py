@@ -206,6 +206,8 @@ class StagedResNet(nn.Module):
 
     def compile_stages(self) -> None:
         """torch.compile each stage in place: head, tail and forward keep working, state dict names stay."""
+        # All stages share one code object, and with it dynamo's count of variants (stage, mode, batch size).
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for stage in self.stages:
             stage.compile()
 

@@ -10,18 +10,18 @@ from rdlib.runs import ROOT, Store
 from rdlib.scorecard import claims
 from rdlib.tables import PROFILES, TABLES, as_markdown, frame, rows_of
 
-TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
 def readme(text: str, store: Store) -> str:
     """The README, each `<!-- table NAME PROFILE -->` and `<!-- scorecard PART -->` block filled from the records."""
 
     def table(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match[3]}"
+        return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match['end']}"
 
     def scorecard(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(claims(store)[match['part']])}\n{match[3]}"
+        return f"{match[1]}{as_markdown(claims(store)[match['part']])}\n{match['end']}"
 
     return SCORECARD.sub(scorecard, TABLE.sub(table, text))
 
@@ -35,7 +35,7 @@ def publish(store: Store) -> list[Path]:
         for profile in PROFILES.values():
             for name in TABLES:
                 if rows_of(profile, name):
-                    path = folder / f"table{name}_{profile.name}.csv"
+                    path = folder / f"table_{name}_{profile.name}.csv"
                     replace_text(path, frame(profile, name, store).to_csv(index=False))
                     written.append(path)
         strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]

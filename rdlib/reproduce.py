@@ -63,7 +63,7 @@ def refresh(notebook: Path, parameters: dict[str, Any]) -> None:
     """Execute a notebook in place and drop what papermill notes of times and paths."""
     import nbformat
 
-    output = notebook.with_suffix(".executed")
+    output = notebook.with_suffix(".executed.ipynb")
     try:
         execute(notebook, output, parameters)
         done = nbformat.read(output, 4)

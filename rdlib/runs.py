@@ -4,36 +4,25 @@ A store is a folder with `runs/<dataset>/<id>.json` (records, committed) and `we
 (and checkpoints; git-ignored). `results/` is the published store.
 """
 
-import contextlib
 import hashlib
 import inspect
 import json
 import os
-import platform
-import resource
-import subprocess
-import sys
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rdlib import data
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.methods import METHODS, Method, Taught
+from rdlib.methods import METHODS, Taught
 from rdlib.models import DEPTHS, Shortcuts, StagedResNet, require_choice, resnet
-from rdlib.train import PAPER_RECIPE, Epoch, Holdout, Recipe, evaluate, fit
+from rdlib.train import Holdout, Recipe
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results"
-PAPER_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -59,6 +48,9 @@ class Run:
         require_choice("method", self.method, METHODS)
         require_choice("depth", self.depth, DEPTHS)
         require_choice("shortcuts", self.shortcuts, ("all", "downsample", "none"))
+        for name in ("depth", "width", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"a run needs a whole number as {name}, not {getattr(self, name)!r}")
         parameters = inspect.signature(METHODS[self.method]).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         for name in self.options:
@@ -244,14 +236,24 @@ class Store:
                 ) from error
 
     def save(self, record: Record, network: StagedResNet) -> Record:
-        """Weights first, then the record: a record is never without the weights it describes. Both atomic."""
-        weights, path = self.weights_path(record.run), self.record_path(record.run)
+        """Weights first, then the record, both atomic: a record is never without the weights it describes.
+
+        Where the run has a record already, that one stands if the weights are the same; otherwise it moves to
+        `replaced/`, so that no result is lost. Returns the record that now stands.
+        """
+        run, weights, path = record.run, self.weights_path(record.run), self.record_path(record.run)
         for folder in (weights.parent, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
         temporary = weights.with_suffix(f".{os.getpid()}.tmp")
         save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
         record.provenance["weights_sha256"] = sha256_of(temporary)
         os.replace(temporary, weights)
+        old = self.record(run)
+        if old is not None and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]:
+            return old
+        if old is not None:
+            (self.root / "replaced").mkdir(exist_ok=True)
+            os.replace(path, self.root / "replaced" / f"{run.id}-{sha256_of(path)[:8]}.json")
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(record.to_json())
         os.replace(temporary, path)
@@ -261,98 +263,3 @@ class Store:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def build(run: Run, store: Store, num_classes: int) -> Method:
-    """The method of a run, its networks initialised from the run's seed; the student first, so that every method
-    starts a student of the same kind and seed from the same weights."""
-    teacher: StagedResNet | None = None
-    if run.teacher is not None:
-        teacher = store.network(store.run(run.dataset, run.teacher))
-    with torch.random.fork_rng():
-        torch.manual_seed(run.seed)
-        student = resnet(run.depth, num_classes, run.shortcuts, run.width)
-        if run.trains_teacher:
-            teacher = resnet(run.depth, num_classes, "all", run.width)
-        networks = [student] if teacher is None else [student, teacher]
-        make = cast(Any, METHODS[run.method])
-        return make(*networks, **run.options)  # type: ignore[no-any-return]
-
-
-def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
-    """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
-
-    device: by default CUDA where there is one. Raises before training when the store cannot be written.
-    """
-    store.require_writable()
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dataset = data.load(run.dataset, device=device)
-    method = build(run, store, len(dataset.classes))
-    checkpoint = store.checkpoint_path(run)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    epochs = list(
-        fit(method, dataset, run.recipe, seed=run.seed, checkpoint=checkpoint, progress=progress, description=run.label)
-    )
-    test = evaluate(method.student, dataset, dataset.test) if run.recipe.holdout == "test" else None
-    metrics = {
-        "test_top1": test.top1 if test else None,
-        "test_top5": test.top5 if test else None,
-        "tune_top1": epochs[-1].tune_top1,
-        "train_loss": sum(epochs[-1].losses.values()),
-    }
-    record = Record(run, metrics, [tidy(epoch) for epoch in epochs], provenance(run, dataset, epochs, device))
-    store.save(record, method.student)
-    checkpoint.unlink(missing_ok=True)
-    return record
-
-
-def tidy(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as JSON, floats to six significant digits."""
-    flat = {k: v for k, v in asdict(epoch).items() if v is not None}
-    return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
-
-
-def provenance(run: Run, dataset: data.Dataset, epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
-    """Where a record came from: code, machine and data, without a path or a host name."""
-    seconds = sum(epoch.seconds for epoch in epochs)
-    split = dataset.train if run.recipe.holdout == "test" else dataset.train_without_tune
-    images = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
-    full = run.dataset != "digits" and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPE
-    if device.type == "cuda":
-        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        unit = 1 if sys.platform == "darwin" else 1024
-        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1),
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "peak_memory_bytes": memory,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "numpy": np.__version__,
-        },
-        "data_sha256": dataset.sha256,
-        "protocol": "full" if full else "reduced",
-    }
-
-
-def git(*arguments: str) -> str | None:
-    """Output of a git command in the repository, or None where there is no git or no repository."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-    return None
-
-
-def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
-    """The run's record; trains only where there is none."""
-    return store.record(run) or train(run, store, device, progress)

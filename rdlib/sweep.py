@@ -11,7 +11,8 @@ import torch
 from tqdm.auto import tqdm
 
 from rdlib.errors import ConfigError, RdlibError, SweepError
-from rdlib.runs import Record, Run, Store, train
+from rdlib.experiment import train
+from rdlib.runs import Record, Run, Store
 
 ATTEMPTS = 2  # of a run whose worker died without a word, e.g. for lack of memory
 
@@ -54,7 +55,8 @@ def sweep(runs: Sequence[Run], store: Store, jobs: int | None = None, device: st
         while todo:
             waiting = {run.id for run in todo}
             ready = [run for run in todo if run.teacher not in waiting]
-            for run, result in train_all(ready, store, jobs if not any(attempts[r] for r in ready) else 1, device):
+            suspects = [run for run in ready if attempts[run]]  # tried again one by one, so that only a culprit dies
+            for run, result in train_all(suspects[:1] or ready, store, jobs, device):
                 attempts[run] += 1
                 if isinstance(result, Record):
                     outcome.trained.append(result)
@@ -84,8 +86,6 @@ Result = tuple[Run, Record | str | None]  # a record, the sentence of a failure,
 
 def train_all(runs: Sequence[Run], store: Store, jobs: int, device: str | None) -> Iterator[Result]:
     """Train runs that do not depend on each other; yields each as it ends."""
-    if jobs == 1 and not torch.cuda.is_available():
-        torch.set_num_threads(1)
     if jobs == 1:
         yield from (attempt(run, store, device) for run in runs)
         return
@@ -96,7 +96,8 @@ def train_all(runs: Sequence[Run], store: Store, jobs: int, device: str | None) 
         raise ConfigError("several --jobs need joblib, which is not installed: install it or use --jobs 1") from error
     open_runs = set(runs)
     try:
-        parallel = Parallel(n_jobs=min(jobs, len(runs)), return_as="generator_unordered", inner_max_num_threads=1)
+        # Never n_jobs=1, which would train in this process.
+        parallel = Parallel(n_jobs=max(2, min(jobs, len(runs))), return_as="generator_unordered")
         for run, result in parallel(delayed(attempt)(run, store, device) for run in runs):
             open_runs.discard(run)
             yield run, result
@@ -105,10 +106,14 @@ def train_all(runs: Sequence[Run], store: Store, jobs: int, device: str | None) 
 
 
 def attempt(run: Run, store: Store, device: str | None) -> Result:
-    """Train one run; an error becomes its sentence, so that it cannot stop the others."""
+    """Train one run on one thread; an error becomes its sentence, so that it cannot stop the others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         return run, train(run, store, device, progress=False)
     except RdlibError as error:
         return run, str(error)
     except Exception as error:  # a bug or a full disk in one run must not take the sweep with it
-        return run, f"{type(error).__name__}: {error}"
+        return run, f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        torch.set_num_threads(threads)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from rdlib.errors import ConfigError, RecordError
+from rdlib.experiment import PAPER_WIDTH
 from rdlib.models import Shortcuts, require_choice
-from rdlib.runs import PAPER_WIDTH, RESULTS, Record, Run, Store
+from rdlib.runs import RESULTS, Record, Run, Store
 from rdlib.train import PAPER_RECIPE, Recipe
 
 
@@ -31,8 +32,8 @@ class Profile:
     note: str = ""
 
 
-# The learning rate is the largest of LEARNING_RATES, which the ResNet tolerates at no loss (tune split): as in the paper,
-# the recipe is the ResNet's. `learning_rates` shows what the others get at each.
+# The learning rate is the largest of LEARNING_RATES, which the ResNet tolerates at no loss (tune split): as in the
+# paper, the recipe is the ResNet's. `learning_rates` shows what the others get at each.
 QUICK_RECIPE = Recipe(epochs=30, learning_rate=0.9, schedule="one-cycle", crop_padding=2, flip=False)
 PROFILES = {
     p.name: p
@@ -222,6 +223,8 @@ def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
             "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table),
         }
         lines.append(line)
+    if not lines:
+        return pd.DataFrame()
     result = pd.DataFrame(lines)
     optional = ["setting", "reported (%)", "ours - reported", "to fill"]
     return result.drop(columns=[c for c in optional if not result[c].any()])
@@ -255,6 +258,8 @@ def reported_with_sources(table: str) -> pd.DataFrame:
 
 def as_text(table: pd.DataFrame) -> str:
     """Fixed-width text with a rule under the header: the one way a notebook prints a table."""
+    if table.empty:
+        return "(no rows)"
     columns = [[str(name), *map(str, table[name])] for name in table.columns]
     widths = [max(map(len, column)) for column in columns]
     lines = [

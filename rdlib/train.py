@@ -1,5 +1,6 @@
 """The recipe and the training loop: an iterator over epochs that can be watched, stopped and resumed bit for bit."""
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -43,13 +44,22 @@ class Recipe:
     def __post_init__(self) -> None:
         require_choice("schedule", self.schedule, get_args(Schedule))
         require_choice("holdout", self.holdout, get_args(Holdout))
-        object.__setattr__(self, "milestones", tuple(self.milestones))  # JSON gives a list
+        # 1 and 1.0 are one recipe, and JSON gives a list where we have a tuple.
+        object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
         for field in fields(self):
-            if isinstance(field.default, float):  # 1 and 1.0 are one recipe
+            if isinstance(field.default, float):
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        for name in ("epochs", "batch_size", "crop_padding"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"a recipe needs a whole number of {name}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"a recipe needs {name} above 0, not {getattr(self, name)!r}")
+        for name in ("momentum", "weight_decay", "crop_padding"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"a recipe needs {name} of at least 0, not {getattr(self, name)!r}")
+        if not all(0 <= share <= 1 for share in self.milestones):
+            raise ConfigError(f"a recipe needs milestones as shares of its epochs, 0 to 1, not {self.milestones!r}")
 
 
 PAPER_RECIPE = Recipe()
@@ -153,7 +163,15 @@ def fit(
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(method, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
-    identity = {"method": type(method).__name__, "recipe": str(recipe), "seed": seed, "data": data.sha256}
+    options = {k: v for k, v in vars(method).items() if k != "training" and isinstance(v, bool | int | float | str)}
+    identity = {
+        "method": type(method).__name__,
+        "options": str(options),
+        "shortcuts": method.student.shortcuts,
+        "recipe": str(recipe),
+        "seed": seed,
+        "data": data.sha256,
+    }
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
         history = restore(checkpoint, identity, method, optimizer, scheduler)
@@ -276,7 +294,7 @@ def restore(
         raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
     odd = [key for key in identity if found.get(key) != identity[key]]
     if odd:
-        raise CheckpointError(f"checkpoint {path.name} belongs to another run (its {odd[0]} differs): {again}")
+        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
     try:
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,90 @@
+"""A file of rdlib imports only from files above it, and training needs neither Jupyter nor plots nor scikit-learn."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rdlib
+
+FOLDER = Path(rdlib.__file__).parent
+ORDER = (
+    *("errors", "models", "losses", "sources", "data", "methods", "train", "runs", "experiment", "sweep", "tables"),
+    *("scorecard", "figures", "publish", "reproduce", "__main__"),
+)
+
+
+def imported(source: str) -> set[str]:
+    """The files of rdlib that a source imports, wherever in it: also within functions and for types alone."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[2] for alias in node.names if alias.name.split(".")[0] == "rdlib"}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports would escape this test"
+            if node.module == "rdlib":
+                found |= {alias.name for alias in node.names}
+            elif node.module is not None and node.module.startswith("rdlib."):
+                found.add(node.module.split(".")[1])
+    return found - {"__version__"}
+
+
+def test_every_file_has_its_place():
+    assert {path.stem for path in FOLDER.glob("*.py")} == {*ORDER, "__init__"}
+
+
+@pytest.mark.parametrize("name", [*ORDER, "__init__"])
+def test_a_file_imports_only_from_files_above_it(name):
+    above = ORDER[: ORDER.index(name)] if name in ORDER else ()
+    assert imported((FOLDER / f"{name}.py").read_text()) <= set(above)
+
+
+def test_lazy_imports_are_seen():
+    assert imported(
+        "def f():\n    from rdlib import sweep, data\n    import rdlib.tables\n    from rdlib.runs import Run"
+    )
+    assert imported("if 1:\n    from rdlib.figures import style") == {"figures"}
+
+
+WITHOUT = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in {absent!r} else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+try:
+    import sklearn
+except ModuleNotFoundError:
+    print("really absent")
+import rdlib.data, rdlib.runs, rdlib.sweep, rdlib.tables, rdlib.train
+from rdlib.__main__ import main
+sys.argv = ["rdlib", "sweep", "quick", "--list", "--seeds", "1", "--store", {store!r}]
+main()
+"""
+ABSENT = (
+    *("jupyterlab", "papermill", "nbformat", "nbval", "joblib", "sklearn", "scipy", "matplotlib", "seaborn"),
+    *("ipywidgets", "IPython", "ipykernel"),
+)
+
+
+def test_sweeps_need_no_jupyter_no_plots_and_no_scikit_learn(tmp_path):
+    """As on a cluster node that has torch, pandas and typer only."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(absent=ABSENT, store=str(tmp_path))],
+        cwd=FOLDER.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("really absent\n")
+    assert "JointRD digits depth 34 shortcuts none seed 0: missing" in done.stdout
