@@ -28,7 +28,7 @@ test: lint ## lint, types, unit tests, and the notebooks against their committed
 	@echo "notebooks: nbval runs every cell and compares the outputs (about two minutes)"
 	@$(PYTEST) --nbval --nbval-current-env notebooks
 
-lint: .venv/.ready
+lint: .venv/.ready ## ruff and mypy
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy

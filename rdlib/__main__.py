@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rdlib import data as datasets
 from rdlib.errors import ConfigError, RdlibError
+from rdlib.experiment import require_same_images
 from rdlib.experiment import train as train_run
 from rdlib.runs import RESULTS, Record, Run, Store
 from rdlib.sources import KNOWN
@@ -50,7 +51,10 @@ def data_list() -> None:
     prepared = {path.stem for path in datasets.ROOT.glob("*.safetensors")}
     for name in [*KNOWN, *sorted(prepared - set(KNOWN))]:
         if name in prepared or name == "digits":
-            describe_dataset(name)
+            try:
+                describe_dataset(name)
+            except RdlibError as error:
+                console.print(f"{name}: {error}")
         else:
             console.print(f"{name}: not prepared; python -m rdlib data prepare {name} [--from FOLDER]")
 
@@ -109,6 +113,7 @@ def train(
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher)  # type: ignore[arg-type]
         found = place.record(run)
         if found is not None:
+            require_same_images(run, place, datasets.load(dataset))
             console.print(f"{run.id} is trained already: {describe(found)}")
             return
     console.print(f"{run.id}  {run.label}")
@@ -196,7 +201,7 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.reproduce import NOTEBOOKS, refresh
+    from rdlib.notebooks import NOTEBOOKS, refresh
 
     profile(profile_name)
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
@@ -216,15 +221,15 @@ def reproduce(
     from rdlib.tables import as_text
 
     published, reproduced = Store(RESULTS), Store(store)
-    card, outcome = run_reproduction(profile_name, seeds, jobs, published, reproduced, console.print)
+    card, failures = run_reproduction(profile_name, seeds, jobs, published, reproduced, console.print)
     console.print(as_text(card))
-    for run, sentence in outcome.failures.items():
-        console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
-    agree = (card["agree"] == "yes").all()
-    console.print(
-        "every cell agrees with the published one" if agree else "NOT every cell agrees with the published one"
-    )
-    if not agree or outcome.failures:
+    for sentence in failures:
+        console.print(f"FAILED  {sentence}")
+    count = {verdict: int((card["agree"] == verdict).sum()) for verdict in card["agree"].unique()}
+    console.print(", ".join(f"{verdict}: {number}" for verdict, number in count.items()))
+    agree = not {"NO", "missing"} & count.keys() and not failures
+    console.print(f"{'no' if agree else 'SOME'} cell disagrees with the published one, is missing or failed")
+    if not agree:
         raise typer.Exit(1)
 
 
@@ -237,8 +242,11 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("run the same command again to go on from the last finished epoch", file=sys.stderr)
+            print("run the same command again: finished epochs and runs are kept", file=sys.stderr)
         raise
+    except OSError as error:  # a full disk, a folder without permission
+        print(f"error: {error}: make room or make it writable, then run the same command again", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

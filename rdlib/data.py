@@ -160,8 +160,9 @@ def prepare(name: str, source: Path | None = None, root: Path = ROOT) -> Path:
         save_file(to_tensors(arrays), temporary, {"classes": json.dumps(classes), "sha256": checksum(arrays, classes)})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise DataError(f"cannot write {path.name} into the data folder: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from rdlib import data
-from rdlib.errors import ConfigError
+from rdlib.errors import ConfigError, RecordError
 from rdlib.methods import METHODS, Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.runs import ROOT, Record, Run, Store
@@ -30,7 +30,7 @@ def build(run: Run, store: Store, num_classes: int) -> Method:
     teacher: StagedResNet | None = None
     if run.teacher is not None:
         teacher = store.network(store.run(run.dataset, run.teacher))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         student = resnet(run.depth, num_classes, run.shortcuts, run.width)
         if run.trains_teacher:
@@ -46,9 +46,9 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     device: by default CUDA where there is one. Raises before training when the store cannot be written.
     """
     store.require_writable()
-    store.record(run)  # a damaged record is reported now
     device = pick_device(device)
     dataset = data.load(run.dataset, device=device)
+    require_same_images(run, store, dataset)
     method = build(run, store, len(dataset.classes))
     checkpoint = store.checkpoint_path(run)
     if device.type == "cuda":
@@ -67,6 +67,17 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     record = store.save(record, method.student)
     checkpoint.unlink(missing_ok=True)
     return record
+
+
+def require_same_images(run: Run, store: Store, dataset: data.Dataset) -> None:
+    """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
+    for known in [run] if run.teacher is None else [run, store.run(run.dataset, run.teacher)]:
+        record = store.record(known)
+        if record is not None and record.provenance["data_sha256"] != dataset.sha256:
+            raise RecordError(
+                f"run {known.id} was trained on other images than the present {dataset.name}: "
+                "restore those, or use another --store"
+            )
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:

@@ -5,6 +5,7 @@ in training only. `losses` gives the terms that update the student; `teacher_los
 beside it and is updated first (empty otherwise). Every term is already weighted.
 """
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -36,6 +37,11 @@ class Method(nn.Module, ABC):
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms that update a teacher that learns beside the student, before the student's step."""
         return {}
+
+    def identity(self) -> dict[str, str]:
+        """What a checkpoint must agree with before it is loaded into this method."""
+        options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
+        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
 
     def compile(self) -> None:
         """torch.compile the networks' stages; the method's few own operations stay eager."""
@@ -77,11 +83,23 @@ class Taught(Method):
             teacher.requires_grad_(False)
         self.train()
 
+    def identity(self) -> dict[str, str]:
+        frozen = {"teacher": fingerprint(self.teacher)} if self.regime == "frozen" else {}
+        return super().identity() | frozen
+
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.regime == "frozen":
             self.teacher.eval()
         return self
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
@@ -182,7 +200,9 @@ class JointRD(Taught):
         with torch.no_grad():
             target = self.teacher.head(images, STAGES)
             margin = negative_margin(self.teacher.last_norm)
-        own, mixed = self.paths(images, with_mixed=m > 0)
+        # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
+        # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
+        own, mixed = self.paths(images, with_mixed=m > 0 or self.m_min > 0)
         logits = self.student.classify(own)
         self.student_logits = logits.detach()
         weight = self.scale * self.distance_weight

@@ -209,7 +209,7 @@ class StagedResNet(nn.Module):
         # All stages share one code object, and with it dynamo's count of variants (stage, mode, batch size).
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for stage in self.stages:
-            stage.compile()
+            stage.compile(dynamic=False)
 
 
 def require_choice(what: str, value: object, choices: Iterable[object]) -> None:

@@ -1,106 +1,78 @@
 """Train everything of a profile afresh, run the notebooks on it, and hold it against the published records."""
 
 import hashlib
-import json
+import importlib.util
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from rdlib.errors import ConfigError, NotebookError
+from rdlib.errors import ConfigError, RdlibError
+from rdlib.notebooks import NOTEBOOKS, execute_if_changed
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import compare
-from rdlib.sweep import Outcome, sweep
-from rdlib.tables import Profile, profile, rows_of, runs_of
-
-NOTEBOOKS = ROOT / "notebooks"
-
-
-def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """papermill only warns about a parameter the notebook does not have; we refuse it."""
-    import papermill
-
-    known = papermill.inspect_notebook(str(notebook))
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise ConfigError(f"{notebook.name} has no parameter {unknown[0]!r}: choose from {', '.join(known)}")
-
-
-def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
-    """Run a notebook through papermill. Raises NotebookError with cell and error; `output` then shows where."""
-    import papermill
-
-    if not notebook.exists():
-        raise ConfigError(f"there is no notebook {notebook.name}")
-    check_parameters(notebook, parameters)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        papermill.execute_notebook(
-            str(notebook), str(output), parameters=parameters, progress_bar=False, cwd=str(notebook.parent)
-        )
-    except papermill.PapermillExecutionError as error:
-        where = f"{notebook.name} stopped in cell {error.exec_count}"
-        raise NotebookError(f"{where} with {error.ename}: {error.evalue}; see {output.name}") from error
-
-
-def execute_if_changed(notebook: Path, output: Path, parameters: dict[str, Any], inputs: str) -> bool:
-    """`execute`, unless `output` was made from the same notebook, parameters and `inputs`; tells whether it ran."""
-    import nbformat
-
-    key = hashlib.sha256(f"{notebook.read_text()}{json.dumps(parameters)}{inputs}".encode()).hexdigest()
-    if output.exists() and nbformat.read(output, 4).metadata.get("rdlib", {}).get("inputs") == key:
-        return False
-    execute(notebook, output, parameters)
-    done = nbformat.read(output, 4)
-    done.metadata["rdlib"] = {"inputs": key}
-    nbformat.write(done, output)
-    return True
-
-
-def refresh(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Execute a notebook in place and drop what papermill notes of times and paths."""
-    import nbformat
-
-    output = notebook.with_suffix(".executed.ipynb")
-    try:
-        execute(notebook, output, parameters)
-        done = nbformat.read(output, 4)
-        done.metadata.pop("papermill", None)
-        for cell in done.cells:
-            for noted in ("papermill", "execution"):
-                cell.metadata.pop(noted, None)
-        nbformat.write(done, output)
-        os.replace(output, notebook)
-    finally:
-        output.unlink(missing_ok=True)
+from rdlib.sweep import sweep
+from rdlib.tables import profile, rows_of, runs_of
 
 
 def reproduce(
     name: str, seeds: int, jobs: int | None, published: Store, reproduced: Store, say: Callable[[str], None]
-) -> tuple[pd.DataFrame, Outcome]:
+) -> tuple[pd.DataFrame, list[str]]:
     """Train `seeds` seeds of every run of a profile into the store `reproduced`, execute the notebooks on it, and
-    return the scorecard of published against reproduced together with what the sweep did."""
+    return the scorecard of published against reproduced, and a sentence for everything that failed."""
     whole, wanted = profile(name), profile(name, seeds)
+    require_notebook_packages()
     runs = runs_of(rows_of(wanted))
+    set_aside_stale(reproduced, say)
     say(f"1/3  training {len(runs)} runs of {name} into {reproduced.root.name}/ (done ones are kept)")
     outcome = sweep(runs, reproduced, jobs)
-    say("2/3  running the notebooks on these records")
-    inputs = state(wanted, reproduced)
+    failures = [f"{run.id}  {run.label}: {sentence}" for run, sentence in outcome.failures.items()]
+    say("2/3  running the notebooks on these records (the first one trains live, two minutes)")
+    inputs = digest_of(CODE, *(reproduced.record_path(run) for run in runs))
     for notebook in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         output = reproduced.root / "notebooks" / notebook.name
-        fresh = execute_if_changed(notebook, output, {"profile": name, "store": str(reproduced.root.resolve())}, inputs)
-        say(f"     {notebook.name} {'done' if fresh else 'unchanged'}")
+        parameters = {"store": str(reproduced.root.resolve())}
+        if notebook.stem not in LIVE:
+            parameters["profile"] = name
+        try:
+            fresh = execute_if_changed(notebook, output, parameters, inputs)
+            say(f"     {notebook.name} {'done' if fresh else 'unchanged'}")
+        except RdlibError as error:
+            failures.append(str(error))
     say("3/3  published against reproduced")
-    return compare(whole, wanted, published, reproduced), outcome
+    return compare(whole, wanted, published, reproduced), failures
 
 
-def state(wanted: Profile, store: Store) -> str:
-    """A digest of the code and of the records a notebook may read."""
+LIVE = {"00_start_here", "01_joint_training_by_hand"}  # they train in front of the reader, always at quick
+CODE = [*sorted((ROOT / "rdlib").rglob("*.py")), ROOT / "uv.lock"]
+
+
+def require_notebook_packages() -> None:
+    """Raise ConfigError now rather than after days of training."""
+    for package in ("nbformat", "papermill", "scipy"):
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f"reproduce needs {package}, which is not installed: use `sweep` alone, or `make reproduce`"
+            )
+
+
+def set_aside_stale(store: Store, say: Callable[[str], None]) -> None:
+    """Records of other code are no reproduction: move such a store away, and stamp a fresh one."""
+    stamp, code = store.root / "code.sha256", digest_of(CODE)
+    if store.root.exists() and (not stamp.exists() or stamp.read_text() != code):
+        aside = store.root.with_name(f"{store.root.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        os.replace(store.root, aside)
+        say(f"     {store.root.name}/ was made by other code: moved to {aside.name}/")
+    store.root.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(code)
+
+
+def digest_of(files: list[Path], *more: Path) -> str:
+    """SHA-256 over the files that exist."""
     digest = hashlib.sha256()
-    files = [*sorted((ROOT / "rdlib").rglob("*.py")), *(store.record_path(run) for run in runs_of(rows_of(wanted)))]
-    for file in files:
+    for file in [*files, *more]:
         if file.exists():
             digest.update(file.read_bytes())
     return digest.hexdigest()

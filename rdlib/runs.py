@@ -238,26 +238,38 @@ class Store:
     def save(self, record: Record, network: StagedResNet) -> Record:
         """Weights first, then the record, both atomic: a record is never without the weights it describes.
 
-        Where the run has a record already, that one stands if the weights are the same; otherwise it moves to
-        `replaced/`, so that no result is lost. Returns the record that now stands.
+        Where the run has a record already, that one stands if the weights are the same. Otherwise it moves to
+        `replaced/`, with the records of its students, which another network taught. Returns the record that stands.
         """
         run, weights, path = record.run, self.weights_path(record.run), self.record_path(record.run)
         for folder in (weights.parent, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
         temporary = weights.with_suffix(f".{os.getpid()}.tmp")
-        save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
-        record.provenance["weights_sha256"] = sha256_of(temporary)
-        os.replace(temporary, weights)
-        old = self.record(run)
-        if old is not None and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]:
-            return old
-        if old is not None:
-            (self.root / "replaced").mkdir(exist_ok=True)
-            os.replace(path, self.root / "replaced" / f"{run.id}-{sha256_of(path)[:8]}.json")
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(record.to_json())
-        os.replace(temporary, path)
+        try:
+            save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
+            record.provenance["weights_sha256"] = sha256_of(temporary)
+            old = self.record(run)
+            same = old is not None and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]
+            if old is not None and not same:
+                self.set_aside(run)
+            os.replace(temporary, weights)
+            if old is not None and same:
+                return old
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(record.to_json())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
         return record
+
+    def set_aside(self, run: Run) -> None:
+        """Move the record of a run, and of every run it taught, to `replaced/`; nothing is deleted."""
+        aside = self.root / "replaced"
+        aside.mkdir(exist_ok=True)
+        for record in self.records():
+            if run.id in (record.run.id, record.run.teacher):
+                path = self.record_path(record.run)
+                os.replace(path, aside / f"{record.run.id}-{sha256_of(path)[:8]}.json")
 
 
 def sha256_of(path: Path) -> str:

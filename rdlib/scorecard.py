@@ -3,14 +3,27 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from rdlib.runs import Store
-from rdlib.tables import PROFILES, SHORTCUTS, Cell, Profile, Row, cell, fill_command, paper, reported, rows_of, table3
+from rdlib.tables import (
+    PROFILES,
+    SHORTCUTS,
+    Cell,
+    Profile,
+    Row,
+    cell,
+    fill_command,
+    paper,
+    records_of,
+    rows_of,
+    table3,
+    table3_low_rate,
+)
 
 SAME_LEVEL = 1.0  # points of top-1: about two seed deviations of a CIFAR-100 ResNet
 RESOLUTION = 0.5  # points: a cell's deviation is taken as at least this, since three seeds may agree by luck
+BLURRED = 10.0  # points: where the allowed difference is larger, agreement would say nothing
 
 
 def find(rows: Sequence[Row], depth: int, method: str, shortcuts: str) -> Row:
@@ -29,90 +42,95 @@ def signed(gap: Cell) -> str:
     return f"{gap.mean:+.1f}" + (f" ± {gap.std:.1f}" if len(gap.values) > 1 else "") if gap.values else ""
 
 
-def interval(gap: Cell) -> str:
-    """95 % confidence interval of a mean paired difference (Student's t), or nothing for fewer than two pairs."""
+def bounds(gap: Cell) -> tuple[float, float]:
+    """95 % confidence interval of a mean paired difference (Student's t); infinite for fewer than two pairs."""
     from scipy.stats import t as student_t
 
     n = len(gap.values)
     if n < 2:
-        return ""
+        return -math.inf, math.inf
     half = float(student_t.ppf(0.975, n - 1)) * gap.std / math.sqrt(n)
-    return f"{gap.mean - half:+.1f} to {gap.mean + half:+.1f}"
+    return gap.mean - half, gap.mean + half
 
 
-def compared_to_baselines(profile: Profile, store: Store) -> pd.DataFrame:
-    """Every taught network of table 3 against the plain and the ResNet of its depth: paired difference, interval, n."""
+def interval(gap: Cell) -> str:
+    return "{:+.1f} to {:+.1f}".format(*bounds(gap)) if len(gap.values) > 1 else ""
+
+
+def compared_to_baselines(rows: Sequence[Row], store: Store) -> pd.DataFrame:
+    """Every taught network of table 3 against the plain and the ResNet of its depth: paired difference, n, interval."""
     lines = []
-    rows = table3(profile)
     for row in rows:
-        if row.method == "cross-entropy":
-            continue
-        line: dict[str, object] = {"cell": row.name}
-        for name, kept in (("plain", row.shortcuts), ("ResNet", "all")):
-            gap = difference(row, find(rows, row.depth, "cross-entropy", kept), store)
-            line |= {f"minus {name}": signed(gap), f"95 % interval ({name})": interval(gap), "n": len(gap.values)}
-        lines.append({"cell": line.pop("cell"), "n": line.pop("n"), **line})
+        if row.method != "cross-entropy":
+            line: dict[str, object] = {"cell": row.name}
+            for name, kept in (("plain", row.shortcuts), ("ResNet", "all")):
+                gap = difference(row, find(rows, row.depth, "cross-entropy", kept), store)
+                line |= {f"minus {name}": signed(gap), f"n ({name})": len(gap.values), f"95 % ({name})": interval(gap)}
+            lines.append(line)
     return pd.DataFrame(lines)
 
 
-def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> tuple[str, str]:
-    """Our paired difference to ResNet, and the verdict.
+def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> str:
+    """The verdict on "JointRD plain reaches its ResNet".
 
-    Holds: at most SAME_LEVEL below ResNet. Holds in part: at least half of the gap between plain and ResNet is closed.
+    Holds: the whole 95 % interval of the paired difference lies above -SAME_LEVEL. Holds in part: the mean closes at
+    least half of the gap between plain and ResNet. Otherwise it does not hold.
     """
     to_resnet, gap = difference(jointrd, resnet, store), difference(resnet, plain, store)
     if not to_resnet.values or not gap.values:
-        return signed(to_resnet), "not run"
-    if to_resnet.mean >= -SAME_LEVEL:
-        return signed(to_resnet), "holds"
-    return signed(to_resnet), "holds in part" if -to_resnet.mean <= gap.mean / 2 else "does not hold"
+        return "not run"
+    if bounds(to_resnet)[0] >= -SAME_LEVEL:
+        return "holds"
+    return "holds in part" if -to_resnet.mean <= gap.mean / 2 else "does not hold"
 
 
 def claims(store: Store) -> dict[str, pd.DataFrame]:
     """Every claim and reported number with ours, its protocol, the verdict and where to look: the three parts
     "same level" (JointRD against its ResNet), "reported" (accuracies) and "untested"."""
-    level, accuracies = [], []
-    for profile in PROFILES.values():
-        rows = table3(profile)
-        for depth in profile.depths:
-            resnet = find(rows, depth, "cross-entropy", "all")
-            for kept in ("none", "downsample"):
-                plain, jointrd = (find(rows, depth, method, kept) for method in ("cross-entropy", "JointRD"))
-                gap = difference(jointrd, resnet, store)
-                ours, verdict = same_level(jointrd, resnet, plain, store)
-                level.append(
-                    {
-                        "data": profile.dataset,
-                        "depth": depth,
-                        "student": SHORTCUTS[kept],
-                        "paper": "same level" if profile.name != "quick" else "",
-                        "ours": ours,
-                        **evidence(gap, profile, verdict),
-                    }
-                )
-        for row in rows:
-            theirs, ours_cell = reported(row), cell(row, store)
-            if theirs is not None:
-                close = abs(ours_cell.mean - theirs) <= SAME_LEVEL
-                verdict = "not run" if not ours_cell.values else "holds" if close else "does not hold"
-                accuracies.append(
-                    {
-                        "data": profile.dataset,
-                        "network": row.name,
-                        "reported": f"{theirs:.2f}",
-                        "ours": str(ours_cell),
-                        **evidence(ours_cell, profile, verdict),
-                    }
-                )
-    untested = []
     known = paper().to_dict("index")
+    level, accuracies, untested = [], [], []
+    for profile in PROFILES.values():
+        for rows in (table3(profile), table3_low_rate(profile)):
+            for resnet in (row for row in rows if row.network == "ResNet"):
+                for kept in ("none", "downsample"):
+                    plain, jointrd = (find(rows, resnet.depth, m, kept) for m in ("cross-entropy", "JointRD"))
+                    gap = difference(jointrd, resnet, store)
+                    setting = f", {resnet.setting}" if resnet.setting else ""
+                    level.append(
+                        {
+                            "data": profile.dataset,
+                            "depth": resnet.depth,
+                            "student": SHORTCUTS[kept] + setting,
+                            "paper": known["claim_accuracy"]["comparison"] if profile.name != "quick" else "",
+                            "ours": signed(gap),
+                            "95 % interval": interval(gap),
+                            **evidence(jointrd, gap, profile, same_level(jointrd, resnet, plain, store), store),
+                        }
+                    )
+        for row in table3(profile):
+            for key in (row.reported, f"{row.reported}_hub"):
+                if key in known:
+                    theirs, ours = float(known[key]["value"]), cell(row, store)
+                    close = abs(ours.mean - theirs) <= SAME_LEVEL
+                    verdict = "not run" if not ours.values else "holds" if close else "does not hold"
+                    accuracies.append(
+                        {
+                            "data": profile.dataset,
+                            "network": row.name,
+                            "reported": f"{theirs:.2f}",
+                            "by": known[key]["source"].partition(",")[0],
+                            "ours": str(ours),
+                            **evidence(row, ours, profile, verdict, store),
+                        }
+                    )
     for key, notebook in UNTESTED.items():
         entry = known[key]
         value = "" if math.isnan(entry["value"]) else f" {entry['value']:g} {entry['unit']}"
+        depth = "" if math.isnan(entry["depth"]) else f"-{entry['depth']:.0f}"
         untested.append(
             {
                 "claim": entry["quantity"],
-                "of": f"{entry['network']}-{entry['depth']:.0f}, {entry['dataset']}",
+                "of": f"{entry['network']}{depth}, {entry['dataset']}",
                 "paper": f"{entry['comparison']}{value}",
                 "verdict": "not tested",
                 "look": f"{notebook} (to come)",
@@ -126,18 +144,19 @@ UNTESTED = {
     "claim_memory": "02_table1_memory",
     "claim_shortcut_share": "02_table1_memory",
     "claim_speedup": "03_table2_latency",
+    "claim_accuracy_imagenet": "05_table4_imagenet",
     "claim_transfer": "06_transfer",
 }
 
 
-def evidence(ours: Cell, profile: Profile, verdict: str) -> dict[str, object]:
+def evidence(row: Row, ours: Cell, profile: Profile, verdict: str, store: Store) -> dict[str, object]:
     """The columns every line of the scorecard ends with."""
-    done = bool(ours.values)
+    protocols = sorted({record.provenance["protocol"] for record in records_of(row, store)})
     return {
         "n": len(ours.values),
-        "protocol": ("reduced" if profile.name == "quick" else "full") if done else "",
+        "protocol": " and ".join(protocols),
         "verdict": verdict,
-        "look": "04_table3_cifar" if done else fill_command(profile, "3"),
+        "look": "04_table3_cifar" if ours.values else fill_command(profile, "3"),
     }
 
 
@@ -150,8 +169,10 @@ def verdicts(card: dict[str, pd.DataFrame]) -> str:
 def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Store) -> pd.DataFrame:
     """Published against reproduced, cell by cell; `wanted` is the profile with the seeds that were reproduced.
 
-    Agree: the two means differ by no more than a 95 % prediction interval of the published seeds allows,
-    t(0.975, n - 1) * max(std, RESOLUTION) * sqrt(1/n + 1/m) for n published and m reproduced seeds.
+    "identical": every reproduced seed gave exactly its published value, as it should on an equal processor with equal
+    versions. Else "yes" where the means differ by no more than the 99 % prediction interval of the published seeds,
+    t(0.995, n - 1) * max(std, RESOLUTION) * sqrt(1/n + 1/m) for n published and m reproduced seeds; "cannot tell"
+    where that is more than BLURRED points; "NO" otherwise; "missing" without a record.
     """
     from scipy.stats import t as student_t
 
@@ -159,10 +180,17 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
     for old_row, new_row in zip(rows_of(profile), rows_of(wanted), strict=True):
         old, new = cell(old_row, published), cell(new_row, reproduced)
         n, m = len(old.values), len(new.values)
-        verdict, allowed = "missing", float("nan")
+        allowed = math.nan
         if n > 1 and m:
             spread = max(old.std, RESOLUTION)
-            allowed = float(student_t.ppf(0.975, n - 1)) * spread * math.sqrt(1 / n + 1 / m)
+            allowed = float(student_t.ppf(0.995, n - 1)) * spread * math.sqrt(1 / n + 1 / m)
+        if m < new.wanted or n < old.wanted:
+            verdict = "missing"
+        elif old.values[:m] == new.values:
+            verdict = "identical"
+        elif not allowed <= BLURRED:
+            verdict = "cannot tell"
+        else:
             verdict = "yes" if abs(new.mean - old.mean) <= allowed else "NO"
         lines.append(
             {
@@ -171,8 +199,8 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
                 "n": n,
                 "reproduced (%)": str(new),
                 "m": m,
-                "difference": "" if not (n and m) else f"{new.mean - old.mean:+.1f}",
-                "allowed": "" if np.isnan(allowed) else f"± {allowed:.1f}",
+                "difference": f"{new.mean - old.mean:+.1f}" if n and m else "",
+                "allowed": "" if math.isnan(allowed) else f"± {allowed:.1f}",
                 "agree": verdict,
             }
         )

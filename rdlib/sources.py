@@ -4,6 +4,7 @@ Images are sorted by class, then by pixels, so the same images give the same dat
 """
 
 import pickle
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def download(name: str, root: Path) -> tuple[Arrays, list[str]]:
             part = maker(root / "download", train=split == "train", download=True)
             pixels = np.ascontiguousarray(part.data.transpose(0, 3, 1, 2))
             arrays[f"{split}_images"], arrays[f"{split}_labels"] = canonical(pixels, np.array(part.targets, np.int64))
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise DataError(
             f"{name} could not be downloaded ({error}): try again with a network, "
             f"or use a folder of images with `python -m rdlib data prepare {name} --from FOLDER`"

@@ -1,6 +1,7 @@
 """Many runs: whatever records are missing, teachers before students, several at once, failures listed at the end.
 
-Each run trains in a worker process with one thread, so a record does not depend on how many run beside it.
+Each run trains on one thread, in a worker process where there are several jobs, so that a record does not depend on
+what ran beside it.
 """
 
 import os
@@ -11,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from rdlib.errors import ConfigError, RdlibError, SweepError
-from rdlib.experiment import train
+from rdlib.experiment import pick_device, train
 from rdlib.runs import Record, Run, Store
 
 ATTEMPTS = 2  # of a run whose worker died without a word, e.g. for lack of memory
@@ -46,7 +47,7 @@ def sweep(runs: Sequence[Run], store: Store, jobs: int | None = None, device: st
     """
     store.require_writable()
     if jobs is None:
-        jobs = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+        jobs = 1 if pick_device(device).type == "cuda" else os.cpu_count() or 1
     if jobs < 1:
         raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     todo, outcome = missing(runs, store), Outcome()

@@ -1,7 +1,6 @@
 """The recipe and the training loop: an iterator over epochs that can be watched, stopped and resumed bit for bit."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
+from rdlib import checkpoint as checkpoints
 from rdlib.data import Dataset, Split, batches
-from rdlib.errors import CheckpointError, ConfigError, NonFiniteLossError
+from rdlib.errors import ConfigError, NonFiniteLossError
 from rdlib.methods import Method
 from rdlib.models import DiracConv2d, StagedResNet, require_choice
 
@@ -163,20 +163,13 @@ def fit(
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(method, recipe)
     scheduler = make_scheduler(optimizer, recipe, steps)
-    options = {k: v for k, v in vars(method).items() if k != "training" and isinstance(v, bool | int | float | str)}
-    identity = {
-        "method": type(method).__name__,
-        "options": str(options),
-        "shortcuts": method.student.shortcuts,
-        "recipe": str(recipe),
-        "seed": seed,
-        "data": data.sha256,
-    }
+    identity = {**method.identity(), "recipe": str(recipe), "seed": seed, "data": data.sha256}
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
-        history = restore(checkpoint, identity, method, optimizer, scheduler)
+        history = [Epoch(**e) for e in checkpoints.restore(checkpoint, identity, method, optimizer, scheduler)]
         yield from history
     if compile or (compile is None and device.type == "cuda"):
+        torch._dynamo.reset()  # a run's variants count against dynamo's limit, not those of all runs before it
         method.compile()
     bar = tqdm(
         total=recipe.epochs * steps,
@@ -187,12 +180,13 @@ def fit(
         leave=False,
     )
     with bar:
-        for epoch in range(len(history), recipe.epochs):
-            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + epoch)
+        for index in range(len(history), recipe.epochs):
+            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
             stream = batches(split, recipe.batch_size, recipe.crop_padding, recipe.flip, generator)
-            history.append(run_epoch(method, data, stream, optimizer, scheduler, epoch, recipe, bar))
+            history.append(run_epoch(method, data, stream, optimizer, scheduler, index, recipe, bar))
             if checkpoint is not None:
-                save_checkpoint(checkpoint, identity, method, optimizer, scheduler, history)
+                done = [asdict(epoch) for epoch in history]
+                checkpoints.save(checkpoint, identity, method, optimizer, scheduler, done)
             yield history[-1]
 
 
@@ -251,54 +245,3 @@ def step_down(terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Non
     optimizer.zero_grad(set_to_none=True)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-
-
-def save_checkpoint(
-    path: Path,
-    identity: dict[str, Any],
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    scheduler: lr_scheduler.LRScheduler,
-    history: list[Epoch],
-) -> None:
-    """Write the state between two epochs, atomically."""
-    state = {
-        "identity": identity,
-        "method": method.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "history": [asdict(epoch) for epoch in history],
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        torch.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def restore(
-    path: Path,
-    identity: dict[str, Any],
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    scheduler: lr_scheduler.LRScheduler,
-) -> list[Epoch]:
-    """Load a checkpoint into method, optimiser and scheduler; returns the epochs it already has."""
-    again = "move it away to start afresh"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
-    except Exception as error:  # torch.load raises whatever its container format happens to meet
-        raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
-    odd = [key for key in identity if found.get(key) != identity[key]]
-    if odd:
-        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
-    try:
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        return [Epoch(**epoch) for epoch in state["history"]]
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"checkpoint {path.name} does not fit this network: {again}") from error

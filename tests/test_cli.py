@@ -41,7 +41,7 @@ def small(store: Store, *more: str) -> Sequence[str]:
     ("arguments", "named"),
     [
         (["sweep", "mnist"], "unknown profile 'mnist': choose one of quick, cifar10, cifar100"),
-        (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, learning-rate"),
+        (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, learning-rate"),
         (["sweep", "quick", "--jobs", "-1"], "--jobs needs at least 1, not -1"),
         (["sweep", "quick", "--seeds", "9"], "seeds 1 to 3, not 9"),
         (["train", "--depth", "19"], "unknown depth 19: choose one of 18, 34, 50"),

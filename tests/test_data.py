@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import rdlib
 from rdlib import data
 from rdlib.errors import ConfigError, DataError, RdlibError
+from rdlib.runs import Store
 
 CIFAR100 = Path(rdlib.__file__).resolve().parents[2] / "shared" / "data" / "cifar100"
 
@@ -49,6 +50,11 @@ def test_digits_split_is_fixed(digits):
     assert digits.train.images.dtype == torch.uint8
     # Published records hold this checksum.
     assert digits.sha256 == "92cb71c2c01149f962561ff0d67db3bef4a4de72bad477699ad5eaf12557deed"
+
+
+def test_published_records_on_digits_were_made_with_these_images(digits):
+    made_with = {record.provenance["data_sha256"] for record in Store().records() if record.run.dataset == "digits"}
+    assert made_with <= {digits.sha256}
 
 
 def test_tune_split_is_a_fixed_tenth_of_the_training_images(digits):

@@ -11,8 +11,8 @@ import rdlib
 
 FOLDER = Path(rdlib.__file__).parent
 ORDER = (
-    *("errors", "models", "losses", "sources", "data", "methods", "train", "runs", "experiment", "sweep", "tables"),
-    *("scorecard", "figures", "publish", "reproduce", "__main__"),
+    *("errors", "models", "losses", "sources", "data", "methods", "checkpoint", "train", "runs"),
+    *("experiment", "sweep", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "__main__"),
 )
 
 

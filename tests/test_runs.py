@@ -418,6 +418,30 @@ def test_training_again_gives_the_same_weights(tiny_runs, store, tmp_path):
     assert other.provenance["weights_sha256"] != a.provenance["weights_sha256"]
 
 
+def test_repeating_a_run_for_its_weights_leaves_its_record_as_it_is(tiny_runs, store):
+    run = tiny_runs()
+    train(run, store, "cpu", progress=False)
+    before = store.record_path(run).read_bytes()
+    store.weights_path(run).unlink()
+    record = train(run, store, "cpu", progress=False)
+    assert store.record_path(run).read_bytes() == before
+    assert store.record(run) == record
+    assert store.network(run) is not None
+
+
+def test_another_result_of_a_run_replaces_its_record_and_keeps_the_old_one(tiny_runs, store):
+    """As from another machine, whose arithmetic differs in the last bit."""
+    run = tiny_runs()
+    record = train(run, store, "cpu", progress=False)
+    elsewhere = replace(record, provenance=record.provenance | {"weights_sha256": "0" * 64})
+    store.record_path(run).write_text(elsewhere.to_json())
+    train(run, store, "cpu", progress=False)
+    assert store.record(run).provenance["weights_sha256"] == record.provenance["weights_sha256"]
+    assert len(store.records()) == 1
+    (kept,) = (store.root / "replaced").iterdir()
+    assert kept.read_text() == elsewhere.to_json()
+
+
 def test_a_student_learns_from_the_stored_network_of_its_teacher(tiny_runs, store):
     teacher = tiny_runs(shortcuts="all")
     train(teacher, store, "cpu", progress=False)

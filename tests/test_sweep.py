@@ -180,9 +180,10 @@ def test_two_processes_leave_the_records_of_one(store, tmp_path):
     torch.set_num_threads(2)  # a notebook's main process has several; a record must not depend on it
     try:
         parallel = sweep(digits_runs(), store, jobs=2, device="cpu")
+        alone = sweep(digits_runs(), Store(tmp_path / "alone"), jobs=1, device="cpu")
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    alone = sweep(digits_runs(), Store(tmp_path / "alone"), jobs=1, device="cpu")
     assert not parallel.failures
     assert not alone.failures
     for run in digits_runs():

@@ -36,7 +36,7 @@ def put(store: Store, run: Run, top1: float) -> None:
     metrics[f"{run.recipe.holdout}_top1"] = top1
     path = store.record_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, metrics, [], {"seconds": 1.0}).to_json())
+    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
 
 
 def fill(store: Store, rows: list[Row], values: Mapping[tuple[str, str], tuple[float, ...]]) -> None:
@@ -89,7 +89,7 @@ def test_students_are_taught_by_the_resnet_of_their_seed_and_depth(name):
 
 def test_learning_rate_runs_use_the_tune_split_and_teachers_of_their_own_rate():
     rows = rows_of(QUICK, "learning-rate")
-    assert len({row.runs[0].recipe.learning_rate for row in rows}) == 4
+    assert len({row.runs[0].recipe.learning_rate for row in rows}) == 3
     by_id = {run.id: run for row in rows for run in row.runs}
     for run in by_id.values():
         assert run.recipe.holdout == "tune"
@@ -193,7 +193,7 @@ def test_text_and_markdown_print_the_rounded_cells(store):
     ("act", "named"),
     [
         (lambda: profile("mnist"), "quick, cifar10, cifar100"),
-        (lambda: rows_of(QUICK, "9"), "3, learning-rate"),
+        (lambda: rows_of(QUICK, "9"), "3, 3-low-rate, learning-rate"),
         (lambda: profile("quick", 4), "seeds 1 to 3, not 4"),
         (lambda: profile("quick", 0), "seeds 1 to 3, not 0"),
     ],
@@ -223,7 +223,7 @@ def test_a_store_agrees_with_itself_in_every_cell(store):
     everything(store)
     table = compare(QUICK, QUICK, store, store)
     assert list(table["cell"]) == [row.name for row in rows_of(QUICK)]
-    assert set(table["agree"]) == {"yes"}
+    assert set(table["agree"]) == {"identical"}
     assert set(table["difference"]) == {"+0.0"}
 
 
@@ -239,20 +239,29 @@ def test_a_cell_moved_by_thirty_points_disagrees_alone(store, tmp_path):
 
 
 def test_compare_allows_a_prediction_interval(store, tmp_path):
-    """t(0.975, 2) = 4.303; deviation 1 over three published seeds, one reproduced: 4.303 * sqrt(1/3 + 1) = 4.97."""
-    everything(store)
+    """t(0.995, 2) = 9.925; deviation 0.6 of three published seeds, one reproduced: 9.925 * 0.6 * sqrt(4/3) = 6.88."""
     other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for value, verdict in ((91.0 + 4.9, "yes"), (91.0 + 5.05, "NO"), (91.0 - 5.05, "NO")):
+    for run, value in zip(row.runs, (90.4, 91.0, 91.6), strict=True):
+        put(store, run, value)
+    for value, verdict in ((91.0 + 6.8, "yes"), (91.0 + 6.95, "NO"), (91.0 - 6.95, "NO"), (90.4, "identical")):
         put(other, row.runs[0], value)
         line = compare(QUICK, profile("quick", 1), store, other).iloc[0]
-        assert (line["agree"], line["n"], line["m"], line["allowed"]) == (verdict, 3, 1, "± 5.0")
+        assert (line["agree"], line["n"], line["m"], line["allowed"]) == (verdict, 3, 1, "± 6.9")
+
+
+def test_where_published_seeds_scatter_nobody_can_tell(store, tmp_path):
+    everything(store)
+    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
+    for value in (91.5, 10.0):
+        put(other, row.runs[0], value)
+        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == "cannot tell"
 
 
 def test_equal_published_seeds_still_allow_half_a_point_of_deviation(store, tmp_path):
     other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
     for run in row.runs:
-        put(store, run, 98.0)
-    for value, verdict in ((98.0 + 2.4, "yes"), (98.0 + 2.6, "NO")):
+        put(store, run, 93.0)
+    for value, verdict in ((93.0 + 5.7, "yes"), (93.0 + 5.8, "NO")):
         put(other, row.runs[0], value)
         assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == verdict
 
@@ -276,9 +285,9 @@ def test_differences_are_paired_over_seeds(store):
 @pytest.mark.parametrize(
     ("resnet", "plain", "jointrd", "verdict"),
     [
-        (98.0, 80.0, 97.01, "holds"),
+        (98.0, 80.0, 97.3, "holds"),
         (98.0, 80.0, 99.0, "holds"),
-        (98.0, 80.0, 96.9, "holds in part"),
+        (98.0, 80.0, 97.2, "holds in part"),
         (98.0, 80.0, 89.1, "holds in part"),
         (98.0, 80.0, 88.9, "does not hold"),
         (98.0, 80.0, 70.0, "does not hold"),
@@ -291,9 +300,11 @@ def test_differences_are_paired_over_seeds(store):
 def test_verdict_of_the_papers_claim(resnet, plain, jointrd, verdict, store):
     rows = table3(QUICK)
     values = {RESNET: resnet, PLAIN: plain, JOINTRD: jointrd}
-    fill(store, rows, {key: (value,) for key, value in values.items() if value is not None})
+    # Deviation 0.1 of JointRD's three seeds: the interval reaches 4.303 * 0.1 / sqrt(3) = 0.25 below the mean.
+    spread = {RESNET: 0.0, PLAIN: 0.0, JOINTRD: 0.1}
+    fill(store, rows, {k: (v - spread[k], v, v + spread[k]) for k, v in values.items() if v is not None})
     found = same_level(*(find(rows, 34, *key) for key in (JOINTRD, RESNET, PLAIN)), store)
-    assert found[1] == verdict
+    assert found == verdict
     assert claims(store)["same level"].iloc[0]["verdict"] == verdict
 
 
@@ -309,10 +320,16 @@ def test_claims_of_an_empty_store_claim_nothing(store):
 
 def test_every_reported_value_has_a_line_in_the_scorecard(store):
     card = claims(store)
-    values = [f"{reported(row):.2f}" for p in PROFILES.values() for row in table3(p) if reported(row) is not None]
-    assert list(card["reported"]["reported"]) == values
-    assert set(values) >= {"95.39", "93.73", "94.78", "77.92", "77.44", "78.24"}
-    assert list(card["untested"]["paper"]) == ["about 1.25 x", "about 40 %", "about 1.4 x", "slightly above"]
+    accuracies = paper()[paper()["value"].notna() & (paper()["unit"] == "%") & (paper()["table"] == "3")]
+    assert set(card["reported"]["reported"]) == {f"{value:.2f}" for value in accuracies["value"]}
+    untested = ["about 1.25 x", "about 40 %", "about 1.4 x", "the same level", "slightly above"]
+    assert list(card["untested"]["paper"]) == untested
+
+
+def test_one_seed_is_not_enough_for_a_claim_to_hold(store):
+    rows = table3(QUICK)
+    fill(store, rows, {RESNET: (98.0,), PLAIN: (80.0,), JOINTRD: (99.0,)})
+    assert same_level(*(find(rows, 34, *key) for key in (JOINTRD, RESNET, PLAIN)), store) == "holds in part"
 
 
 def test_our_numbers_in_the_claims_come_from_the_records(store):
@@ -338,17 +355,17 @@ def test_our_numbers_in_the_claims_come_from_the_records(store):
 def test_verdicts_are_counted_over_all_parts(store):
     card = claims(store)
     lines = len(card["same level"]) + len(card["reported"])
-    assert verdicts(card) == f"not run: {lines}, not tested: 4"
+    assert verdicts(card) == f"not run: {lines}, not tested: 5"
 
 
 def test_baselines_are_compared_by_paired_differences_and_their_interval(store):
     """Differences 15, 16, 14: mean 15, deviation 1; t(0.975, 2) / sqrt(3) = 2.48."""
     fill(store, table3(QUICK), {PLAIN: (80.0, 81.0, 82.0), JOINTRD: (95.0, 97.0, 96.0)})
-    lines = compared_to_baselines(QUICK, store).set_index("cell")
+    lines = compared_to_baselines(table3(QUICK), store).set_index("cell")
     line = lines.loc[find(table3(QUICK), 34, *JOINTRD).name]
     assert line["minus plain"] == "+15.0 ± 1.0"
-    assert line["95 % interval (plain)"] == "+12.5 to +17.5"
-    assert (line["minus ResNet"], line["95 % interval (ResNet)"]) == ("", "")
+    assert line["95 % (plain)"] == "+12.5 to +17.5"
+    assert (line["minus ResNet"], line["95 % (ResNet)"]) == ("", "")
     assert len(lines) == 4
 
 
@@ -359,4 +376,4 @@ def test_a_cell_of_one_seed_has_no_deviation():
 
 
 def test_tables_are_those_the_command_line_names():
-    assert set(TABLES) == {"3", "learning-rate"}
+    assert set(TABLES) == {"3", "3-low-rate", "learning-rate"}

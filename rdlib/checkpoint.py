@@ -1,0 +1,62 @@
+"""The state of a training between two epochs, as one file: written atomically, refused when damaged or foreign."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+from rdlib.errors import CheckpointError
+
+
+def save(
+    path: Path,
+    identity: dict[str, Any],
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: lr_scheduler.LRScheduler,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the state between two epochs, atomically."""
+    state = {
+        "identity": identity,
+        "method": method.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "history": history,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def restore(
+    path: Path,
+    identity: dict[str, Any],
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: lr_scheduler.LRScheduler,
+) -> list[dict[str, Any]]:
+    """Load a checkpoint into method, optimiser and scheduler; returns the epochs it already has."""
+    again = "move it away to start afresh"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch.load raises whatever its container format happens to meet
+        raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
+    odd = [key for key in identity if found.get(key) != identity[key]]
+    if odd:
+        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
+    try:
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        return list(state["history"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path.name} does not fit this network: {again}") from error
