@@ -128,7 +128,9 @@ def claim(rows: Sequence[Row], store: Store) -> Figure:
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
     mean_curves([row for row in rows if row.method != "logit distillation"], store, left)
-    left.set_title("mean of the seeds, band from lowest to highest", fontsize=10, color="#555")
+    rate = rows[0].runs[0].recipe.learning_rate
+    title = f"learning rate {rate:g}; mean of the seeds, band from lowest to highest"
+    left.set_title(title, fontsize=10, color="#555")
     accuracy(rows, store, right)
     right.set_title("dots: seeds; bar: mean ± standard deviation", fontsize=10, color="#555")
     return figure

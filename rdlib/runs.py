@@ -7,10 +7,11 @@ A store is a folder with `runs/<dataset>/<id>.json` (records, committed) and `we
 import hashlib
 import inspect
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -51,11 +52,18 @@ class Run:
         for name in ("depth", "width", "seed"):
             if type(getattr(self, name)) is not int:
                 raise ConfigError(f"a run needs a whole number as {name}, not {getattr(self, name)!r}")
+        if self.width < 1 or not 0 <= self.seed < 2**40:
+            raise ConfigError(f"a run needs width >= 1 and a seed from 0, not {self.width} and {self.seed}")
+        if not self.dataset.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {self.dataset!r}")
         parameters = inspect.signature(METHODS[self.method]).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         for name in self.options:
             require_choice(f"option of {self.method}", name, defaults or ["(it has none)"])
         given = {k: like(defaults[k], v, f"option {k} of {self.method}") for k, v in self.options.items()}
+        for name, kind in get_type_hints(METHODS[self.method].__init__).items():
+            if name in given and get_origin(kind) is Literal:
+                require_choice(name, given[name], get_args(kind))
         options = {k: v for k, v in sorted((defaults | given).items()) if v is not None}
         object.__setattr__(self, "options", options)
         if self.taught and not self.trains_teacher and self.teacher is None:
@@ -100,6 +108,8 @@ def like(default: object, value: Any, what: str) -> Any:
     """The value in its default's type (an integer may stand for a float), so that 4 and 4.0 are one run."""
     if isinstance(default, float) and type(value) is int:
         return float(value)
+    if isinstance(value, float) and not 0 <= value < math.inf:
+        raise ConfigError(f"{what} is a number from 0, not {value!r}")
     if default is not None and type(value) is not type(default):
         raise ConfigError(f"{what} is a {type(default).__name__} like {default!r}, not {value!r}")
     return value

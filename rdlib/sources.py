@@ -78,14 +78,18 @@ def from_folder(name: str, source: Path) -> tuple[Arrays, list[str]]:
             raise DataError(
                 f"the folder has no {split}/: expected train/<class>/*.png and test/<class>/*.png in {source}"
             )
-    names = {split: sorted(p.name for p in (source / split).iterdir() if p.is_dir()) for split in SPLITS}
+    names = {
+        split: sorted(p.name for p in (source / split).iterdir() if p.is_dir() and p.name[0] != ".") for split in SPLITS
+    }
     classes = names["train"]
     odd = sorted(set(classes) ^ set(names["test"]))
     if odd:
         where = "test" if odd[0] in classes else "train"
         raise DataError(f"class {odd[0]!r} is missing in {where}/ ({len(odd)} such classes): add its folder")
     count, side = KNOWN.get(name, (len(classes), None))
-    if len(classes) != count or len(classes) < 2:
+    if len(classes) < 2:
+        raise DataError(f"the folder has {len(classes)} classes: at least 2 are needed to tell apart")
+    if len(classes) != count:
         raise DataError(
             f"{name} has {count} classes, the folder has {len(classes)}: a class folder is missing or extra"
         )

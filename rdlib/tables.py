@@ -127,7 +127,7 @@ def table3_low_rate(profile: Profile) -> list[Row]:
     return table3(gentle, f"learning rate {PAPER_RATE}")
 
 
-LEARNING_RATES = (PAPER_RATE, 0.3, 0.9)
+LEARNING_RATES = (PAPER_RATE, 0.3, 0.6, 0.9)
 
 
 def learning_rates(profile: Profile) -> list[Row]:
@@ -259,7 +259,7 @@ def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
 def reported_with_sources(table: str) -> pd.DataFrame:
     """What the paper is known to report for a table, each value with its source."""
     known = paper()
-    known = known[known["table"] == table]
+    known = known[(known["table"] == table) & known["value"].notna()]
     return pd.DataFrame(
         {
             "data": known["dataset"],

@@ -44,11 +44,17 @@ class Recipe:
     def __post_init__(self) -> None:
         require_choice("schedule", self.schedule, get_args(Schedule))
         require_choice("holdout", self.holdout, get_args(Holdout))
-        # 1 and 1.0 are one recipe, and JSON gives a list where we have a tuple.
-        object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
-        for field in fields(self):
-            if isinstance(field.default, float):
-                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        try:  # 1 and 1.0 are one recipe, and JSON gives a list where we have a tuple
+            object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
+            for field in fields(self):
+                if isinstance(field.default, float):
+                    object.__setattr__(self, field.name, float(getattr(self, field.name)))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"a recipe needs numbers as learning rate, momentum, decay, milestones: {error}"
+            ) from error
+        if type(self.flip) is not bool:
+            raise ConfigError(f"a recipe needs True or False as flip, not {self.flip!r}")
         for name in ("epochs", "batch_size", "crop_padding"):
             if type(getattr(self, name)) is not int:
                 raise ConfigError(f"a recipe needs a whole number of {name}, not {getattr(self, name)!r}")
@@ -132,7 +138,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
         return lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total, cycle_momentum=False)
     if recipe.schedule == "cosine":
         return lr_scheduler.CosineAnnealingLR(optimizer, total)
-    milestones = [round(share * recipe.epochs) * steps for share in recipe.milestones]
+    milestones = [max(1, round(share * recipe.epochs)) * steps for share in recipe.milestones]
     return lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
 

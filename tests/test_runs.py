@@ -504,3 +504,20 @@ def test_only_the_papers_recipe_and_width_on_its_data_is_the_full_protocol(datas
 
 def epoch() -> Any:
     return experiment.Epoch(1, 1.0, 10.0, {"cross_entropy": 1.0}, 0.1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"options": {"m_min": float("nan")}},
+        {"options": {"m_end": -1.0}},
+        {"options": {"regime": "x"}, "teacher": None},
+        {"width": -3},
+        {"seed": -1},
+        {"dataset": "../x"},
+    ],
+)
+def test_values_out_of_range_are_refused(fields):
+    taught = {"method": "JointRD", "shortcuts": "none", "teacher": "0123456789ab"}
+    with pytest.raises(ConfigError):
+        replace(BASE, **(taught | fields))

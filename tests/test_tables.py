@@ -89,7 +89,7 @@ def test_students_are_taught_by_the_resnet_of_their_seed_and_depth(name):
 
 def test_learning_rate_runs_use_the_tune_split_and_teachers_of_their_own_rate():
     rows = rows_of(QUICK, "learning-rate")
-    assert len({row.runs[0].recipe.learning_rate for row in rows}) == 3
+    assert len({row.runs[0].recipe.learning_rate for row in rows}) == 4
     by_id = {run.id: run for row in rows for run in row.runs}
     for run in by_id.values():
         assert run.recipe.holdout == "tune"

@@ -397,6 +397,7 @@ def test_optimiser_has_nesterov_momentum_and_no_frozen_parameter():
         ({"batch_size": -1}, "batch_size above 0"),
         ({"learning_rate": 0.0}, "learning_rate above 0"),
         ({"learning_rate": math.nan}, "learning_rate above 0"),
+        ({"learning_rate": "abc"}, "numbers as learning rate"),
         *(
             (fields, next(iter(fields)))
             for fields in (
@@ -408,6 +409,8 @@ def test_optimiser_has_nesterov_momentum_and_no_frozen_parameter():
                 {"weight_decay": math.nan},
                 {"crop_padding": -1},
                 {"milestones": (0.5, 75)},
+                {"milestones": 0.5},
+                {"flip": "no"},
             )
         ),
     ],
@@ -479,3 +482,8 @@ def test_step_gradient_is_that_of_the_sum_of_the_terms(dataset):
         p.data -= 0.05 * g
     for found, expected in zip(method.student.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_schedule_never_starts_below_its_learning_rate(dataset):
+    (epoch,) = fit(supervised(), dataset, Recipe(1, 16), progress=False)
+    assert epoch.learning_rate == 0.1
