@@ -27,7 +27,7 @@ def readme(text: str, store: Store) -> str:
 
 
 def publish(store: Store) -> list[Path]:
-    """Write every table that has a record, the claim figure, and the README; returns what was written."""
+    """Write every table, the claim figure, and the README; returns what was written."""
     folder = store.root / "tables"
     written = []
     try:

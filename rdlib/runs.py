@@ -97,7 +97,8 @@ class Run:
     @property
     def label(self) -> str:
         """For progress bars and messages."""
-        return f"{self.method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} seed {self.seed}"
+        rate = f"rate {self.recipe.learning_rate:g}"
+        return f"{self.method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} {rate} seed {self.seed}"
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> "Run":
