@@ -3,6 +3,7 @@
 Exit code 1: a run failed or a cell disagrees; 2: bad input; 130: interrupted.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,15 @@ from rdlib import data as datasets
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiment import require_same_images
 from rdlib.experiment import train as train_run
+from rdlib.photographs import load_images
+from rdlib.profiles import PROFILES, profile
+from rdlib.recipe import PAPER_RECIPE, Recipe
 from rdlib.runs import RESULTS, Record, Run, Store
 from rdlib.sources import KNOWN
-from rdlib.sweep import describe, missing
+from rdlib.status import describe
+from rdlib.sweep import missing
 from rdlib.sweep import sweep as sweep_runs
-from rdlib.tables import profile, rows_of, runs_of
-from rdlib.train import PAPER_RECIPE, Recipe
+from rdlib.tables import rows_of, runs_of
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
@@ -30,7 +34,7 @@ console = Console(soft_wrap=True, highlight=False, markup=False)
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA where there is one.")]
-ProfileArgument = Annotated[str, typer.Argument(help="quick, cifar10 or cifar100.")]
+ProfileArgument = Annotated[str, typer.Argument(help=f"{', '.join(PROFILES)}.")]
 
 
 @data_app.command("prepare")
@@ -87,6 +91,10 @@ def train(
     weight_decay: Annotated[float, typer.Option()] = PAPER_RECIPE.weight_decay,
     crop_padding: Annotated[int, typer.Option(help="Pixels; 0: no random crop.")] = PAPER_RECIPE.crop_padding,
     flip: Annotated[bool, typer.Option(help="Random horizontal flip.")] = PAPER_RECIPE.flip,
+    cutout: Annotated[int | None, typer.Option(help="Side in pixels of a blanked square.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Photographs: side of their random crops; also chooses the ImageNet stem.")
+    ] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
     again: Annotated[
         str | None, typer.Option(help="Repeat the run with this id instead, e.g. for its weights.")
@@ -94,7 +102,10 @@ def train(
     store: StoreOption = RESULTS,
     device: DeviceOption = None,
 ) -> None:
-    """Train one run and store its record and weights; an interrupted one goes on from its last epoch."""
+    """Train one run and store its record and weights; an interrupted one goes on from its last epoch.
+
+    Several GPUs share it under torchrun: `torchrun --nproc-per-node 8 -m rdlib train ...`.
+    """
     place = Store(store)
     if again:
         run = find(place.records(), again).run
@@ -105,20 +116,25 @@ def train(
             learning_rate=learning_rate,
             schedule=schedule,  # type: ignore[arg-type]
             weight_decay=weight_decay,
-            crop_padding=crop_padding,
+            crop_padding=0 if image_size else crop_padding,
             flip=flip,
             holdout=holdout,  # type: ignore[arg-type]
+            cutout=cutout,
+            image_size=image_size,
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher)  # type: ignore[arg-type]
         found = place.record(run)
         if found is not None:
-            require_same_images(run, place, datasets.load(dataset))
+            require_same_images(run, place, load_images(dataset, image_size=image_size))
             console.print(f"{run.id} is trained already: {describe(found)}")
             return
-    console.print(f"{run.id}  {run.label}")
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        console.print(f"{run.id}  {run.label}")
     record = train_run(run, place, device)
-    console.print(f"{run.id}  {describe(record)}")
+    if first:
+        console.print(f"{run.id}  {describe(record)}")
 
 
 def parse_option(text: str) -> tuple[str, object]:
@@ -135,17 +151,20 @@ def parse_option(text: str) -> tuple[str, object]:
 
 @app.command()
 def sweep(
-    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help="quick, cifar10 or cifar100.")],
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
     table: Annotated[str | None, typer.Option(help="Only the runs of this table, e.g. 3.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one per core, or one on a GPU.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one a core, or one a GPU.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Only the first so many seeds.")] = None,
     list_only: Annotated[
         bool, typer.Option("--list", help="Show every run and whether it is done; train nothing.")
     ] = False,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers train, e.g. tcp://host:8786.")
+    ] = None,
     store: StoreOption = RESULTS,
     device: DeviceOption = None,
 ) -> None:
-    """Train every run of a profile that has no record yet, teachers before students."""
+    """Train every run of a profile that has no record yet: what is worth most first, teachers before students."""
     chosen, place = profile(profile_name, seeds), Store(store)
     runs = runs_of(rows_of(chosen, table))
     if list_only:
@@ -155,7 +174,7 @@ def sweep(
         return
     todo = missing(runs, place)
     console.print(f"{len(runs) - len(todo)} of {len(runs)} runs of {profile_name} are done, {len(todo)} to train")
-    outcome = sweep_runs(runs, place, jobs, device)
+    outcome = sweep_runs(runs, place, jobs, device, scheduler)
     for run, sentence in outcome.failures.items():
         console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
     if outcome.failures:
@@ -213,7 +232,7 @@ def notebooks(
 def reproduce(
     profile_name: Annotated[str, typer.Argument(metavar="[PROFILE]")] = "quick",
     seeds: Annotated[int, typer.Option(help="How many seeds of every cell to train.")] = 1,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one per core, or one on a GPU.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one a core, or one a GPU.")] = None,
     store: Annotated[Path, typer.Option("--store", help="Where the fresh records go.")] = RESULTS / "reproduced",
 ) -> None:
     """Train a profile afresh, run the notebooks on it, and compare with the published records."""
@@ -238,7 +257,8 @@ def main() -> None:
     try:
         app()
     except RdlibError as error:
-        print(f"error: {error}", file=sys.stderr)
+        rank = os.environ.get("RANK")  # of torchrun
+        print(f"error{f' (rank {rank})' if rank else ''}: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

@@ -19,10 +19,10 @@ def save(
     scheduler: lr_scheduler.LRScheduler,
     history: list[dict[str, Any]],
 ) -> None:
-    """Write the state between two epochs, atomically."""
+    """Write the state between two epochs, atomically; a part that does not learn (a frozen teacher) is left out."""
     state = {
         "identity": identity,
-        "method": method.state_dict(),
+        "method": {k: v for k, v in method.state_dict().items() if k.partition(".")[0] not in frozen(method)},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "history": history,
@@ -34,6 +34,11 @@ def save(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def frozen(method: nn.Module) -> set[str]:
+    """Names of the method's parts without a parameter that learns."""
+    return {name for name, part in method.named_children() if not any(p.requires_grad for p in part.parameters())}
 
 
 def restore(
@@ -50,11 +55,17 @@ def restore(
         found = state["identity"]
     except Exception as error:  # torch.load raises whatever its container format happens to meet
         raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
+    ranks, ours = found.get("ranks", 1), identity.get("ranks", 1)
+    if ranks != ours:
+        raise CheckpointError(
+            f"checkpoint {path.name} was made by {ranks} processes, this job has {ours}: start {ranks}, or {again}"
+        )
     odd = [key for key in identity if found.get(key) != identity[key]]
     if odd:
         raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
     try:
-        method.load_state_dict(state["method"])
+        still = {k: v for k, v in method.state_dict().items() if k.partition(".")[0] in frozen(method)}
+        method.load_state_dict(state["method"] | still)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         return list(state["history"])

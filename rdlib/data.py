@@ -7,9 +7,11 @@ pixels), so the file and its checksum do not depend on where the images came fro
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError, DataError
-from rdlib.sources import KNOWN, SPLITS, Arrays, digits, download, from_folder
+from rdlib.parallel import Shard
+from rdlib.recipe import Recipe
+from rdlib.sources import KNOWN, SPLITS, Arrays, digits, download, from_folder, require_name
 
 ROOT = Path(__file__).resolve().parent.parent / "data"
 TUNE_SHARE = 0.1  # of the training images, set aside for choosing anything
@@ -39,9 +43,65 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
 
+S = TypeVar("S", bound=Sized)
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+class Images(ABC, Generic[S]):
+    """What training asks of a data set, wherever its images live. Splits are of a type of its own, S."""
+
+    name: str
+    classes: list[str]
+    sha256: str
+    train: S
+    test: S
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where batches arrive."""
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Pixels of a batch's images, which are square."""
+
+    @property
+    @abstractmethod
+    def tune(self) -> S:
+        """The fixed tenth of the training images set aside for choosing anything."""
+
+    @property
+    @abstractmethod
+    def train_without_tune(self) -> S: ...
+
+    @abstractmethod
+    def training_batches(self, split: S, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
+        """This rank's share of one shuffled, augmented epoch: float images [n, 3, H, W] and labels [n] on the device.
+
+        Order and augmentation follow from seed and epoch alone; the last, incomplete batch is dropped.
+        """
+
+    @abstractmethod
+    def evaluation_batches(self, split: S, batch_size: int, shard: Shard) -> Batches:
+        """This rank's share of every image of a split, once, without augmentation."""
+
+    @abstractmethod
+    def require_fits(self, recipe: Recipe) -> None:
+        """Raise ConfigError where the recipe asks for what these images cannot give."""
+
+
+def tune_mask(count: int) -> Tensor:
+    """Boolean [count]: which training images belong to the tune split."""
+    order = np.random.RandomState(0).permutation(count)  # a frozen generator: the same on every machine
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[torch.from_numpy(order[: int(count * TUNE_SHARE)])] = True
+    return mask
+
+
 @dataclass(frozen=True)
-class Dataset:
-    """A named data set; mean and std are per channel of the training images, in units of [0, 1]."""
+class Dataset(Images[Split]):
+    """A named data set in memory; mean and std are per channel of the training images, in units of [0, 1]."""
 
     name: str
     classes: list[str]
@@ -52,25 +112,60 @@ class Dataset:
     sha256: str
 
     @property
-    def tune_index(self) -> Tensor:
-        """Boolean [len(train)]: the fixed tenth of the training images that belongs to the tune split."""
-        order = np.random.RandomState(0).permutation(len(self.train))  # a frozen generator: the same on every machine
-        mask = torch.zeros(len(self.train), dtype=torch.bool)
-        mask[torch.from_numpy(order[: int(len(order) * TUNE_SHARE)])] = True
-        return mask.to(self.train.labels.device)
+    def device(self) -> torch.device:
+        return self.train.labels.device
+
+    @property
+    def side(self) -> int:
+        return self.train.images.shape[-1]
 
     @property
     def tune(self) -> Split:
-        return self.train.take(self.tune_index)
+        return self.train.take(tune_mask(len(self.train)).to(self.device))
 
     @property
     def train_without_tune(self) -> Split:
-        return self.train.take(~self.tune_index)
+        return self.train.take(~tune_mask(len(self.train)).to(self.device))
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> float32, channels_last, zero mean and unit deviation over the training set."""
         floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
         return floats.sub_(self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
+
+    def training_batches(self, split: Split, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
+        generator = torch.Generator(self.device).manual_seed(seed * 1_000_003 + epoch)
+        # Every rank draws for the whole batch, so that the shares join to what one process would have trained on.
+        for pixels, labels in batches(split, recipe.batch_size, recipe.crop_padding, recipe.flip, generator):
+            images = self.normalise(pixels)
+            if recipe.cutout is not None:
+                images = random_cutout(images, recipe.cutout, generator)
+            yield shard.of(images), shard.of(labels)
+
+    def evaluation_batches(self, split: Split, batch_size: int, shard: Shard) -> Batches:
+        images, labels = shard.of(split.images), shard.of(split.labels)
+        for start in range(0, len(labels), batch_size):
+            yield self.normalise(images[start : start + batch_size]), labels[start : start + batch_size]
+
+    def require_fits(self, recipe: Recipe) -> None:
+        if recipe.image_size is not None:
+            raise ConfigError(
+                f"image_size is for folders of photographs, {self.name} holds images of one size: leave it out"
+            )
+
+
+def random_cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Zero (the mean) in a square around a random point of each image; it may hang over the border.
+
+    DeVries and Taylor, 2017, section 3; images float [N, 3, H, W], normalised; side in pixels.
+    """
+    n, _, height, width = images.shape
+    blank = torch.ones(n, 1, 1, 1, dtype=torch.bool, device=images.device)
+    for dimension, length in ((2, height), (3, width)):
+        centre = torch.randint(length, (n, 1), generator=generator, device=images.device)
+        place = torch.arange(length, device=images.device)
+        inside = (place >= centre - side // 2) & (place < centre - side // 2 + side)
+        blank = blank & inside.view((n, 1, length, 1) if dimension == 2 else (n, 1, 1, length))
+    return images.masked_fill(blank, 0.0)
 
 
 def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
@@ -90,9 +185,7 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def batches(
-    split: Split, batch_size: int, crop_padding: int, flip: bool, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(split: Split, batch_size: int, crop_padding: int, flip: bool, generator: torch.Generator) -> Batches:
     """One shuffled epoch of augmented uint8 batches; the last, incomplete batch is dropped.
 
     Each batch is augmented whole, on its device, with per-image randomness from `generator`.
@@ -143,8 +236,7 @@ def prepare(name: str, source: Path | None = None, root: Path = ROOT) -> Path:
     `source`: a folder `train/<class>/*.png`, `test/<class>/*.png`; without one, cifar10 and cifar100 are downloaded by
     torchvision, which checks their md5. Raises DataError with the first image or class that is wrong.
     """
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {name!r}")
+    require_name(name)
     if source is not None:
         arrays, classes = from_folder(name, source)
     elif name == "digits":

@@ -1,5 +1,7 @@
 """The few exception classes a user may catch; every message is one sentence: what was wrong and what to do."""
 
+from collections.abc import Iterable
+
 
 class RdlibError(Exception):
     """Base class of every error that rdlib raises on purpose."""
@@ -35,3 +37,10 @@ class NotebookError(RdlibError):
 
 class NonFiniteLossError(RdlibError):
     """A loss term became NaN or infinite; the message names epoch, step and term."""
+
+
+def require_choice(what: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ConfigError unless value is one of choices."""
+    options = list(choices)
+    if value not in options:
+        raise ConfigError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, options))}")

@@ -1,75 +1,109 @@
 """Carry out a run: build its networks, train, evaluate, and leave a record that says where it came from."""
 
 import contextlib
+import hashlib
 import json
 import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torchvision
 
-from rdlib import data
+from rdlib.data import Images
 from rdlib.errors import ConfigError, RecordError
-from rdlib.methods import METHODS, Method
+from rdlib.methods import METHODS
 from rdlib.models import StagedResNet, resnet
+from rdlib.parallel import joined, require_agreement, shard
+from rdlib.photographs import load_images
+from rdlib.recipe import PAPER_RECIPES, PAPER_WIDTH
 from rdlib.runs import ROOT, Record, Run, Store
-from rdlib.train import PAPER_RECIPE, Epoch, evaluate, fit
-
-PAPER_WIDTH = 64
+from rdlib.teaching import Method
+from rdlib.train import Epoch, evaluate, fit
 
 
 def build(run: Run, store: Store, num_classes: int) -> Method:
-    """The method of a run, its networks initialised from the run's seed; the student first, so that every method
-    starts a student of the same kind and seed from the same weights."""
-    teacher: StagedResNet | None = None
-    if run.teacher is not None:
-        teacher = store.network(store.run(run.dataset, run.teacher))
+    """The method of a run, its teacher from the store, its networks initialised from the run's seed."""
+    teacher = None if run.teacher is None else store.network(store.run(run.dataset, run.teacher))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
-        student = resnet(run.depth, num_classes, run.shortcuts, run.width)
-        if run.trains_teacher:
-            teacher = resnet(run.depth, num_classes, "all", run.width)
-        networks = [student] if teacher is None else [student, teacher]
-        make = cast(Any, METHODS[run.method])
-        return make(*networks, **run.options)  # type: ignore[no-any-return]
+        return assemble(run, teacher, num_classes)
+
+
+def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
+    """Networks and method of a run, from torch's global generator; the student first, so that every method starts a
+    student of the same kind and seed from the same weights."""
+    student = resnet(run.depth, num_classes, run.shortcuts, run.width, run.stem)
+    if run.trains_teacher:
+        teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
+    networks = [student] if teacher is None else [student, teacher]
+    make = cast(Any, METHODS[run.method])
+    return make(*networks, **run.options)  # type: ignore[no-any-return]
 
 
 def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
     """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
 
-    device: by default CUDA where there is one. Raises before training when the store cannot be written.
+    device: by default CUDA where there is one. Under torchrun all processes call this and share the run; the first
+    one writes. Raises before training when the store cannot be written, or the processes differ in code or data.
     """
     store.require_writable()
-    device = pick_device(device)
-    dataset = data.load(run.dataset, device=device)
-    require_same_images(run, store, dataset)
-    method = build(run, store, len(dataset.classes))
-    checkpoint = store.checkpoint_path(run)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    epochs = list(
-        fit(method, dataset, run.recipe, seed=run.seed, checkpoint=checkpoint, progress=progress, description=run.label)
-    )
-    test = evaluate(method.student, dataset, dataset.test) if run.recipe.holdout == "test" else None
-    metrics = {
-        "test_top1": test.top1 if test else None,
-        "test_top5": test.top5 if test else None,
-        "tune_top1": epochs[-1].tune_top1,
-        "train_loss": sum(epochs[-1].losses.values()),
-    }
-    record = Record(run, metrics, [tidy(epoch) for epoch in epochs], provenance(run, dataset, epochs, device))
-    record = store.save(record, method.student)
-    checkpoint.unlink(missing_ok=True)
-    return record
+    with joined(pick_device(device)) as device:
+        images = load_images(run.dataset, device=device, image_size=run.recipe.image_size)
+        require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
+        require_same_images(run, store, images)
+        method = build(run, store, len(images.classes))
+        checkpoint = store.checkpoint_path(run)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        with memory_named(run):
+            training = fit(
+                method,
+                images,
+                run.recipe,
+                seed=run.seed,
+                checkpoint=checkpoint,
+                progress=progress,
+                description=run.label,
+            )
+            epochs = list(training)
+            test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
+        metrics = {
+            "test_top1": test.top1 if test else None,
+            "test_top5": test.top5 if test else None,
+            "tune_top1": epochs[-1].tune_top1,
+            "train_loss": sum(epochs[-1].losses.values()),
+        }
+        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], provenance(run, images, epochs, device))
+        if shard().rank == 0:
+            record = store.save(record, method.student)
+            checkpoint.unlink(missing_ok=True)
+        return record
 
 
-def require_same_images(run: Run, store: Store, dataset: data.Dataset) -> None:
+@contextlib.contextmanager
+def memory_named(run: Run) -> Iterator[None]:
+    """Turn a lack of memory into a ConfigError that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise ConfigError(
+            f"out of memory with batch_size {run.recipe.batch_size}, width {run.width}, depth {run.depth}: lower "
+            "--jobs where several runs share the device, or share the batch among GPUs with torchrun; a lower "
+            "--batch-size or --width is another run"
+        ) from error
+
+
+def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
     """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
     for known in [run] if run.teacher is None else [run, store.run(run.dataset, run.teacher)]:
         record = store.record(known)
@@ -96,12 +130,12 @@ def tidy(epoch: Epoch) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 
-def provenance(run: Run, dataset: data.Dataset, epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
+def provenance(run: Run, dataset: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
     """Where a record came from: code, machine and data, without a path or a host name."""
     seconds = sum(epoch.seconds for epoch in epochs)
     split = dataset.train if run.recipe.holdout == "test" else dataset.train_without_tune
     images = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
-    full = run.dataset != "digits" and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPE
+    full = run.width == PAPER_WIDTH and PAPER_RECIPES.get(run.dataset) == run.recipe
     if device.type == "cuda":
         name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:
@@ -116,6 +150,7 @@ def provenance(run: Run, dataset: data.Dataset, epochs: list[Epoch], device: tor
         "images_per_second": round(images / seconds, 1),
         "device": name,
         "threads": torch.get_num_threads(),
+        "processes": shard().size,
         "peak_memory_bytes": memory,
         "versions": {
             "python": platform.python_version(),
@@ -126,6 +161,14 @@ def provenance(run: Run, dataset: data.Dataset, epochs: list[Epoch], device: tor
         "data_sha256": dataset.sha256,
         "protocol": "full" if full else "reduced",
     }
+
+
+def code_digest() -> str:
+    """SHA-256 over the files of rdlib: what the processes of one job must share."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def git(*arguments: str) -> str | None:

@@ -16,7 +16,9 @@ COLOURS = {
     "ResNet": "#4d4d4d",
     "plain": "#d55e00",
     "plain, logit distillation": "#cc9a00",
+    "plain, feature distance": "#009e73",
     "plain, JointRD": "#0072b2",
+    "plain, JointRD, joint teacher": "#56b4e9",
 }
 
 
@@ -127,7 +129,7 @@ def claim(rows: Sequence[Row], store: Store) -> Figure:
     """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
-    mean_curves([row for row in rows if row.method != "logit distillation"], store, left)
+    mean_curves([row for row in rows if row.method in ("cross-entropy", "JointRD")], store, left)
     rate = rows[0].runs[0].recipe.learning_rate
     title = f"learning rate {rate:g}; mean of the seeds, band from lowest to highest"
     left.set_title(title, fontsize=10, color="#555")

@@ -1,16 +1,8 @@
-"""How a student is taught: each method returns named loss terms, and the training loop only sums them.
+"""How a student is taught by a teacher: logit distillation, feature distance, and residual distillation."""
 
-A method is a module that owns the student (what gets deployed), the teacher where there is one, and whatever is needed
-in training only. `losses` gives the terms that update the student; `teacher_losses` those of a teacher that learns
-beside it and is updated first (empty otherwise). Every term is already weighted.
-"""
-
-import hashlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,100 +10,8 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.models import STAGES, StagedResNet, require_choice
-
-Init = Literal["scratch", "teacher"]
-Regime = Literal["frozen", "joint"]
-
-
-class Method(nn.Module, ABC):
-    """Base of all methods. `student_logits` are those of the last batch, detached, for the training accuracy."""
-
-    student: StagedResNet
-    student_logits: Tensor
-
-    @abstractmethod
-    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        """Weighted loss terms of the student; images [N, 3, H, W], labels [N], progress of training in [0, 1]."""
-
-    def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that update a teacher that learns beside the student, before the student's step."""
-        return {}
-
-    def identity(self) -> dict[str, str]:
-        """What a checkpoint must agree with before it is loaded into this method."""
-        options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
-        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
-
-    def compile(self) -> None:
-        """torch.compile the networks' stages; the method's few own operations stay eager."""
-        for network in self.children():
-            if isinstance(network, StagedResNet):
-                network.compile_stages()
-
-
-class Supervised(Method):
-    """Cross-entropy alone: the baseline for every network, and how a teacher is trained."""
-
-    def __init__(self, student: StagedResNet):
-        super().__init__()
-        self.student = student
-
-    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        logits = self.student(images)
-        self.student_logits = logits.detach()
-        return {"cross_entropy": F.cross_entropy(logits, labels)}
-
-
-class Taught(Method):
-    """A method with a teacher. A frozen one is never trained and stays in eval mode whatever `train()` is told."""
-
-    teacher: StagedResNet
-
-    def __init__(self, student: StagedResNet, teacher: StagedResNet, init: Init, regime: Regime = "frozen"):
-        super().__init__()
-        require_choice("init", init, get_args(Init))
-        require_choice("regime", regime, get_args(Regime))
-        if init == "teacher" and regime == "joint":
-            raise ConfigError(
-                "init='teacher' needs a trained teacher, and regime='joint' trains it from scratch: change one"
-            )
-        self.student, self.teacher, self.regime = student, teacher, regime
-        if init == "teacher":
-            start_from(student, teacher)
-        if regime == "frozen":
-            teacher.requires_grad_(False)
-        self.train()
-
-    def identity(self) -> dict[str, str]:
-        frozen = {"teacher": fingerprint(self.teacher)} if self.regime == "frozen" else {}
-        return super().identity() | frozen
-
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        if self.regime == "frozen":
-            self.teacher.eval()
-        return self
-
-
-def fingerprint(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
-    """Copy the teacher's weights and BatchNorm statistics into the student, tensor by tensor of the same name.
-
-    Shortcuts the student lacks are dropped. Raises ConfigError when a name or shape does not fit.
-    """
-    weights = teacher.state_dict()
-    for name, tensor in student.state_dict().items():
-        if name not in weights or weights[name].shape != tensor.shape:
-            raise ConfigError(f"init='teacher' needs a teacher of the student's depth and width: {name} does not fit")
-    student.load_state_dict({name: weights[name] for name in student.state_dict()})
+from rdlib.models import STAGES, StagedResNet
+from rdlib.teaching import Adopted, Init, Method, Regime, Supervised, Taught
 
 
 class LogitDistillation(Taught):
@@ -137,6 +37,41 @@ class LogitDistillation(Taught):
         return {
             "cross_entropy": (1 - self.alpha) * F.cross_entropy(logits, labels),
             "logit_distillation": self.alpha * logit_distillation(logits, teacher_logits, self.temperature),
+        }
+
+
+def connector(channels: int) -> nn.Sequential:
+    """What stands between a student's last feature map and the teacher's, in training only."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+
+class FeatureDistillation(Taught):
+    """CE(z_S, y) + lambda d(C_S(f_S), f_T): the margin distance of the last stage alone (Heo et al., ICCV 2019).
+
+    It is JointRD without its mixed paths; distance_weight is lambda. Raises ConfigError when the last stages differ in
+    channels.
+    """
+
+    def __init__(
+        self, student: StagedResNet, teacher: StagedResNet, *, distance_weight: float = 1e-3, init: Init = "scratch"
+    ):
+        super().__init__(student, teacher, init)
+        ours, theirs = student.stage_channels[-1], teacher.stage_channels[-1]
+        if ours != theirs:
+            raise ConfigError(f"the last stages need equal channels: the student has {ours}, the teacher {theirs}")
+        self.distance_weight = distance_weight
+        self.connector = connector(ours)
+
+    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            target = self.teacher.head(images, STAGES)
+            margin = negative_margin(self.teacher.last_norm)
+        feature = self.student.head(images, STAGES)
+        logits = self.student.classify(feature)
+        self.student_logits = logits.detach()
+        return {
+            "cross_entropy": F.cross_entropy(logits, labels),
+            "distance": self.distance_weight * margin_distance(self.connector(feature), target, margin),
         }
 
 
@@ -178,9 +113,7 @@ class JointRD(Taught):
         self.distance_weight, self.scale = distance_weight, 0.25 if quarter else 1.0
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
         channels = student.stage_channels[-1]
-        self.connectors = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels)) for _ in range(STAGES)
-        )
+        self.connectors = nn.ModuleList(connector(channels) for _ in range(STAGES))
 
     def m(self, progress: float) -> float:
         """Weight of the mixed paths: cosine from m_start at 0 to m_min at m_end, then constant."""
@@ -188,7 +121,7 @@ class JointRD(Taught):
         return self.m_min + (self.m_start - self.m_min) * (1 + math.cos(math.pi * fraction)) / 2
 
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        if self.regime == "frozen":
+        if not self.teacher_learns:
             return {}
         return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)}
 
@@ -252,4 +185,6 @@ def held_still(teacher: nn.Module) -> Iterator[None]:
             p.requires_grad_(True)
 
 
-METHODS: dict[str, type[Method]] = {m.__name__: m for m in (Supervised, LogitDistillation, JointRD)}
+METHODS: dict[str, type[Method]] = {
+    m.__name__: m for m in (Supervised, Adopted, LogitDistillation, FeatureDistillation, JointRD)
+}

@@ -8,14 +8,13 @@ Parameter names equal torchvision's, so its ResNet-18/34/50 state dicts load unc
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.errors import ConfigError
+from rdlib.errors import ConfigError, require_choice
 
 Shortcuts = Literal["all", "downsample", "none"]
 Stem = Literal["cifar", "imagenet"]
@@ -210,13 +209,6 @@ class StagedResNet(nn.Module):
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for stage in self.stages:
             stage.compile(dynamic=False)
-
-
-def require_choice(what: str, value: object, choices: Iterable[object]) -> None:
-    """Raise ConfigError unless value is one of choices."""
-    options = list(choices)
-    if value not in options:
-        raise ConfigError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, options))}")
 
 
 def resnet(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from rdlib import figures
 from rdlib.errors import RecordError
+from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import claims
-from rdlib.tables import PROFILES, TABLES, as_markdown, frame, rows_of
+from rdlib.tables import TABLES, as_markdown, frame, rows_of
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)

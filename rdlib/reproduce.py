@@ -11,10 +11,11 @@ import pandas as pd
 
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.notebooks import NOTEBOOKS, execute_if_changed
+from rdlib.profiles import profile
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import compare
 from rdlib.sweep import sweep
-from rdlib.tables import profile, rows_of, runs_of
+from rdlib.tables import rows_of, runs_of
 
 
 def reproduce(

@@ -16,10 +16,11 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.methods import METHODS, Taught
-from rdlib.models import DEPTHS, Shortcuts, StagedResNet, require_choice, resnet
-from rdlib.train import Holdout, Recipe
+from rdlib.errors import CheckpointError, ConfigError, RecordError, require_choice
+from rdlib.methods import METHODS
+from rdlib.models import DEPTHS, Shortcuts, StagedResNet, Stem, resnet
+from rdlib.recipe import Holdout, Recipe
+from rdlib.teaching import Taught
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,8 +57,7 @@ class Run:
             raise ConfigError(f"a run needs width >= 1 and a seed from 0, not {self.width} and {self.seed}")
         if not self.dataset.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {self.dataset!r}")
-        parameters = inspect.signature(METHODS[self.method]).parameters.values()
-        defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        defaults = defaults_of(self.method)
         for name in self.options:
             require_choice(f"option of {self.method}", name, defaults or ["(it has none)"])
         given = {k: like(defaults[k], v, f"option {k} of {self.method}") for k, v in self.options.items()}
@@ -83,6 +83,11 @@ class Run:
         return self.options.get("regime") == "joint"
 
     @property
+    def stem(self) -> Stem:
+        """Photographs get the ImageNet stem, small images the CIFAR one."""
+        return "cifar" if self.recipe.image_size is None else "imagenet"
+
+    @property
     def value(self) -> dict[str, Any]:
         """The run as JSON holds it."""
         return {k: v for k, v in asdict(self).items() if k != "recipe"} | {
@@ -97,12 +102,21 @@ class Run:
     @property
     def label(self) -> str:
         """For progress bars and messages."""
+        usual = defaults_of(self.method)
+        special = ", ".join(f"{name}={value}" for name, value in self.options.items() if value != usual[name])
+        method = f"{self.method}({special})" if special else self.method
         rate = f"rate {self.recipe.learning_rate:g}"
-        return f"{self.method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} {rate} seed {self.seed}"
+        return f"{method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} {rate} seed {self.seed}"
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> "Run":
         return cls(**(value | {"recipe": Recipe(**value["recipe"])}))
+
+
+def defaults_of(method: str) -> dict[str, Any]:
+    """The options of a method with their defaults."""
+    parameters = inspect.signature(METHODS[method]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def like(default: object, value: Any, what: str) -> Any:
@@ -224,7 +238,7 @@ class Store:
             )
         try:
             weights = load_file(path)
-            network = resnet(run.depth, len(weights["fc.bias"]), run.shortcuts, run.width)
+            network = resnet(run.depth, len(weights["fc.bias"]), run.shortcuts, run.width, run.stem)
             network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(

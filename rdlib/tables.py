@@ -1,4 +1,4 @@
-"""Profiles, and one function per paper table that lists its rows; rendered to DataFrame, text, Markdown and CSV.
+"""Rows of runs: one function per paper table that lists its rows; rendered to DataFrame, text, Markdown and CSV.
 
 Nothing here is typed by hand: our numbers come from records, reported ones from `results/paper.csv`.
 """
@@ -12,52 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib.errors import ConfigError, RecordError
-from rdlib.experiment import PAPER_WIDTH
-from rdlib.models import Shortcuts, require_choice
+from rdlib.errors import RecordError, require_choice
+from rdlib.models import Shortcuts
+from rdlib.profiles import Profile
+from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs import RESULTS, Record, Run, Store
-from rdlib.train import PAPER_RECIPE, Recipe
 
 PAPER_RATE = PAPER_RECIPE.learning_rate
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A data set with sizes, recipe, depths and seeds."""
-
-    name: str
-    dataset: str
-    depths: tuple[int, ...]
-    width: int
-    recipe: Recipe
-    seeds: tuple[int, ...] = (0, 1, 2)
-    note: str = ""
-
-
-# A high learning rate on purpose: the ResNet loses nothing there, the plain network collapses. A demonstration, chosen
-# after looking (notebook 04 says at what); the same table at the paper's rate stands beside it ("3-low-rate").
-QUICK_RECIPE = Recipe(epochs=30, learning_rate=0.9, schedule="one-cycle", crop_padding=2, flip=False)
-PROFILES = {
-    p.name: p
-    for p in (
-        Profile(
-            "quick", "digits", (34,), 8, QUICK_RECIPE, note="scikit-learn digits at 16x16, width 8, minutes on a CPU"
-        ),
-        Profile("cifar10", "cifar10", (18, 34, 50), PAPER_WIDTH, PAPER_RECIPE, note="the paper's protocol, one GPU"),
-        Profile("cifar100", "cifar100", (18, 34, 50), PAPER_WIDTH, PAPER_RECIPE, note="the paper's protocol, one GPU"),
-    )
-}
-
-
-def profile(name: str, seeds: int | None = None) -> Profile:
-    """The profile of that name, with only its first `seeds` seeds where given."""
-    require_choice("profile", name, PROFILES)
-    chosen = PROFILES[name]
-    if seeds is None:
-        return chosen
-    if not 1 <= seeds <= len(chosen.seeds):
-        raise ConfigError(f"profile {name} has seeds 1 to {len(chosen.seeds)}, not {seeds}: choose within")
-    return replace(chosen, seeds=chosen.seeds[:seeds])
 
 
 @dataclass(frozen=True)
@@ -71,6 +32,7 @@ class Row:
     runs: tuple[Run, ...]
     reported: str | None = None
     setting: str = ""  # what differs from the profile's recipe
+    worth: int = 0  # place of its depth in the profile; the lowest trains first
 
     @property
     def name(self) -> str:
@@ -80,48 +42,59 @@ class Row:
 
 
 SHORTCUTS = {"all": "all", "downsample": "downsampling kept", "none": "strictly plain"}
-METHOD_NAMES = {"Supervised": "cross-entropy", "LogitDistillation": "logit distillation", "JointRD": "JointRD"}
+TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
+    "cross-entropy": ("Supervised", {}),
+    "logit distillation": ("LogitDistillation", {}),
+    "feature distance": ("FeatureDistillation", {}),
+    "JointRD": ("JointRD", {}),
+    "JointRD, joint teacher": ("JointRD", {"regime": "joint"}),
+}
+REPORTED_AS = {"cross-entropy": "plain", "JointRD": "jointrd"}
 
 
 def make_row(
-    profile: Profile,
-    depth: int,
-    method: str,
-    shortcuts: Shortcuts,
-    teachers: Row | None = None,
-    reported: str | None = None,
-    setting: str = "",
+    profile: Profile, depth: int, taught_by: str, shortcuts: Shortcuts, teachers: Row | None = None, setting: str = ""
 ) -> Row:
     """One run a seed; the teacher of a seed is the run of that seed in the row `teachers`."""
+    method, options = TAUGHT[taught_by]
     ids = [None if teachers is None else teachers.runs[i].id for i in range(len(profile.seeds))]
     runs = tuple(
-        Run(profile.dataset, method, depth, profile.width, shortcuts, seed, profile.recipe, teacher=teacher)
+        Run(profile.dataset, method, depth, profile.width, shortcuts, seed, profile.recipe, options, teacher)
         for seed, teacher in zip(profile.seeds, ids, strict=True)
     )
     network = "ResNet" if shortcuts == "all" else "plain"
-    return Row(depth, network, shortcuts, METHOD_NAMES[method], runs, reported, setting)
+    kind = "resnet" if shortcuts == "all" else REPORTED_AS.get(taught_by)
+    reported = f"{profile.dataset}_{kind}{depth}" if kind and profile.full else None
+    return Row(depth, network, shortcuts, taught_by, runs, reported, setting, profile.depths.index(depth))
+
+
+def accuracies(profile: Profile, setting: str = "") -> list[Row]:
+    """Top-1 accuracy of ResNet, plain, and plain taught in every way; both readings of "plain"."""
+    rows = []
+    plain: tuple[Shortcuts, ...] = ("none", "downsample")
+    for depth in sorted(profile.depths):
+        teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
+        rows.append(teachers)
+        for kept in plain:
+            for taught_by, (method, options) in TAUGHT.items():
+                frozen = teachers if method != "Supervised" and options.get("regime") != "joint" else None
+                rows.append(make_row(profile, depth, taught_by, kept, frozen, setting))
+    return rows
 
 
 def table3(profile: Profile, setting: str = "") -> list[Row]:
-    """Table 3, top-1 accuracy: ResNet, plain, plain + logit distillation and JointRD, both readings of "plain"."""
-    rows = []
-    name = profile.dataset
-    plain: tuple[Shortcuts, ...] = ("none", "downsample")
-    for depth in profile.depths:
-        teachers = make_row(profile, depth, "Supervised", "all", None, f"{name}_resnet{depth}", setting)
-        rows.append(teachers)
-        for kept in plain:
-            rows += [
-                make_row(profile, depth, "Supervised", kept, None, f"{name}_plain{depth}", setting),
-                make_row(profile, depth, "LogitDistillation", kept, teachers, None, setting),
-                make_row(profile, depth, "JointRD", kept, teachers, f"{name}_jointrd{depth}", setting),
-            ]
-    return rows
+    """Table 3: accuracies on small images."""
+    return accuracies(profile, setting) if profile.dataset != "imagenet" else []
+
+
+def table4(profile: Profile) -> list[Row]:
+    """Table 4: accuracies on ImageNet."""
+    return accuracies(profile) if profile.dataset == "imagenet" else []
 
 
 def table3_low_rate(profile: Profile) -> list[Row]:
     """Table 3 of the quick profile at the paper's learning rate; the other profiles use it anyway."""
-    if profile.recipe.learning_rate == PAPER_RATE:
+    if profile.name != "quick":
         return []
     gentle = replace(profile, recipe=replace(profile.recipe, learning_rate=PAPER_RATE))
     return table3(gentle, f"learning rate {PAPER_RATE}")
@@ -139,10 +112,10 @@ def learning_rates(profile: Profile) -> list[Row]:
         at_rate = replace(profile, recipe=replace(profile.recipe, learning_rate=rate, holdout="tune"))
         setting = f"learning rate {rate}, tune split"
         for depth in profile.depths:
-            teachers = make_row(at_rate, depth, "Supervised", "all", setting=setting)
+            teachers = make_row(at_rate, depth, "cross-entropy", "all", setting=setting)
             rows += [
                 teachers,
-                make_row(at_rate, depth, "Supervised", "none", setting=setting),
+                make_row(at_rate, depth, "cross-entropy", "none", setting=setting),
                 make_row(at_rate, depth, "JointRD", "none", teachers, setting=setting),
             ]
     return rows
@@ -151,6 +124,7 @@ def learning_rates(profile: Profile) -> list[Row]:
 TABLES: dict[str, Callable[[Profile], list[Row]]] = {
     "3": table3,
     "3-low-rate": table3_low_rate,
+    "4": table4,
     "learning-rate": learning_rates,
 }
 
@@ -164,9 +138,10 @@ def rows_of(profile: Profile, table: str | None = None) -> list[Row]:
 
 
 def runs_of(rows: Iterable[Row]) -> list[Run]:
-    """Each run once, in the order of the rows but seed by seed, so that a first seed of everything comes first."""
-    unique = {run.id: run for row in rows for run in row.runs}
-    return sorted(unique.values(), key=lambda run: run.seed)
+    """Each run once, what is worth most first: the depth that stands first in the profile, and of each depth one seed
+    of every cell before a second one."""
+    unique = {run.id: (row.worth, run.seed, run) for row in rows for run in row.runs}
+    return [run for *_, run in sorted(unique.values(), key=lambda entry: entry[:2])]
 
 
 @dataclass(frozen=True)

@@ -1,74 +1,23 @@
-"""The recipe and the training loop: an iterator over epochs that can be watched, stopped and resumed bit for bit."""
+"""The training loop: an iterator over epochs that can be watched, stopped and resumed bit for bit; and evaluation."""
 
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from rdlib import checkpoint as checkpoints
-from rdlib.data import Dataset, Split, batches
+from rdlib.data import Images, S
 from rdlib.errors import ConfigError, NonFiniteLossError
-from rdlib.methods import Method
-from rdlib.models import DiracConv2d, StagedResNet, require_choice
-
-Schedule = Literal["step", "cosine", "one-cycle"]
-Holdout = Literal["test", "tune"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how to train. The defaults are the paper's CIFAR recipe.
-
-    holdout "test": train on the whole training set and evaluate the test split once, after the last epoch. "tune":
-    train without the tune split, evaluate that one after each epoch, and never look at the test split.
-    """
-
-    epochs: int = 200
-    batch_size: int = 128
-    learning_rate: float = 0.1  # its peak
-    schedule: Schedule = "step"
-    milestones: tuple[float, ...] = (0.5, 0.75)  # "step" divides by 10 at these shares of the epochs
-    momentum: float = 0.9  # Nesterov
-    weight_decay: float = 5e-4
-    crop_padding: int = 4  # pixels; 0 switches the random crop off
-    flip: bool = True
-    holdout: Holdout = "test"
-
-    def __post_init__(self) -> None:
-        require_choice("schedule", self.schedule, get_args(Schedule))
-        require_choice("holdout", self.holdout, get_args(Holdout))
-        try:  # 1 and 1.0 are one recipe, and JSON gives a list where we have a tuple
-            object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
-            for field in fields(self):
-                if isinstance(field.default, float):
-                    object.__setattr__(self, field.name, float(getattr(self, field.name)))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"a recipe needs numbers as learning rate, momentum, decay, milestones: {error}"
-            ) from error
-        if type(self.flip) is not bool:
-            raise ConfigError(f"a recipe needs True or False as flip, not {self.flip!r}")
-        for name in ("epochs", "batch_size", "crop_padding"):
-            if type(getattr(self, name)) is not int:
-                raise ConfigError(f"a recipe needs a whole number of {name}, not {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"a recipe needs {name} above 0, not {getattr(self, name)!r}")
-        for name in ("momentum", "weight_decay", "crop_padding"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"a recipe needs {name} of at least 0, not {getattr(self, name)!r}")
-        if not all(0 <= share <= 1 for share in self.milestones):
-            raise ConfigError(f"a recipe needs milestones as shares of its epochs, 0 to 1, not {self.milestones!r}")
-
-
-PAPER_RECIPE = Recipe()
+from rdlib.models import StagedResNet
+from rdlib.parallel import add_up, require_agreement, shard
+from rdlib.recipe import Recipe
+from rdlib.step import FAST, Speed, Step, autocast
+from rdlib.teaching import Method
 
 
 @dataclass(frozen=True)
@@ -91,44 +40,19 @@ class Accuracy:
     top5: float
 
 
-def evaluate(network: StagedResNet, data: Dataset, split: Split, batch_size: int = 500) -> Accuracy:
-    """Accuracy of a network in eval mode on every image of a split, without augmentation."""
+def evaluate(network: StagedResNet, data: Images[S], split: S, batch_size: int = 500) -> Accuracy:
+    """Accuracy of a network in eval mode on every image of a split, each counted once, without augmentation."""
     training = network.training
     network.eval()
-    correct = torch.zeros(2, dtype=torch.long, device=split.labels.device)
+    correct = torch.zeros(2, dtype=torch.long, device=data.device)
     k = min(5, len(data.classes))
-    with torch.inference_mode(), autocast(split.labels.device):
-        for start in range(0, len(split), batch_size):
-            images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
-            hits = network(data.normalise(images)).topk(k, dim=1).indices == labels.unsqueeze(1)
+    with torch.inference_mode(), autocast(data.device):
+        for images, labels in data.evaluation_batches(split, batch_size, shard()):
+            hits = network(images).topk(k, dim=1).indices == labels.unsqueeze(1)
             correct += torch.stack([hits[:, 0].sum(), hits.sum()])
     network.train(training)
-    top1, top5 = (100 * correct.double() / len(split)).tolist()
+    top1, top5 = (100 * add_up(correct).double() / len(split)).tolist()
     return Accuracy(top1, top5)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on CUDA; on a CPU float32 (bfloat16 is some fifteen times slower without hardware for it)."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-
-
-def make_optimizer(method: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over everything that learns; Dirac scales go without weight decay."""
-    dirac = (m for m in method.modules() if isinstance(m, DiracConv2d))
-    undecayed = {id(p) for m in dirac for p in (m.alpha, m.beta)}
-    learning = [p for p in method.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in learning if id(p) not in undecayed]},
-        {"params": [p for p in learning if id(p) in undecayed], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=learning[0].is_cuda,
-    )
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
@@ -144,110 +68,100 @@ def make_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
 
 def fit(
     method: Method,
-    data: Dataset,
+    data: Images[S],
     recipe: Recipe,
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
-    compile: bool | None = None,
+    speed: Speed = FAST,
     progress: bool = True,
     description: str = "training",
 ) -> Iterator[Epoch]:
-    """Train `method` on the device that holds `data`, yielding one Epoch after each epoch.
+    """Train `method` on the device of `data`, yielding one Epoch after each epoch.
 
     With `checkpoint`, the state is saved there before each yield; where the file exists, its epochs are yielded again
     and training goes on from it, bit for bit on a CPU. `seed` rules shuffling and augmentation, epoch by epoch.
-    `compile` is torch.compile, by default on CUDA only. Raises NonFiniteLossError with epoch, step and term,
-    CheckpointError for a damaged or foreign checkpoint, ConfigError when the data do not fill one batch.
+    Under torchrun every rank calls this, each batch is shared out, and rank 0 writes the checkpoint.
+
+    Raises NonFiniteLossError with epoch, step and term, CheckpointError for a damaged or foreign checkpoint (also one
+    of another number of ranks), ConfigError when the data do not fill one batch or the ranks differ.
     """
     split = data.train if recipe.holdout == "test" else data.train_without_tune
-    device, steps = split.labels.device, len(split) // recipe.batch_size
+    tune = data.tune if recipe.holdout == "tune" else None
+    steps, ours = len(split) // recipe.batch_size, shard()
     if steps == 0:
         raise ConfigError(
             f"batch_size {recipe.batch_size} is more than the {len(split)} training images of {data.name}"
         )
-    method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(method, recipe)
-    scheduler = make_scheduler(optimizer, recipe, steps)
-    identity = {**method.identity(), "recipe": str(recipe), "seed": seed, "data": data.sha256}
+    if recipe.batch_size % ours.size:
+        raise ConfigError(f"batch_size {recipe.batch_size} cannot be shared by {ours.size} ranks: take a divisor of it")
+    data.require_fits(recipe)
+    identity = {**method.identity(), "recipe": str(recipe), "seed": seed, "data": data.sha256, "ranks": ours.size}
+    step = Step(method, recipe, data.device, speed)
+    scheduler = make_scheduler(step.optimizer, recipe, steps)
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
-        history = [Epoch(**e) for e in checkpoints.restore(checkpoint, identity, method, optimizer, scheduler)]
-        yield from history
-    if compile or (compile is None and device.type == "cuda"):
-        torch._dynamo.reset()  # a run's variants count against dynamo's limit, not those of all runs before it
-        method.compile()
+        history = [Epoch(**e) for e in checkpoints.restore(checkpoint, identity, method, step.optimizer, scheduler)]
+    require_agreement(identity | {"checkpoint": len(history)})
+    yield from history
     bar = tqdm(
         total=recipe.epochs * steps,
         initial=len(history) * steps,
         desc=description,
         unit="step",
-        disable=not progress,
+        disable=not progress or ours.rank > 0,
         leave=False,
     )
     with bar:
         for index in range(len(history), recipe.epochs):
-            generator = torch.Generator(device).manual_seed(seed * 1_000_003 + index)
-            stream = batches(split, recipe.batch_size, recipe.crop_padding, recipe.flip, generator)
-            history.append(run_epoch(method, data, stream, optimizer, scheduler, index, recipe, bar))
-            if checkpoint is not None:
+            epoch = run_epoch(step, method, data, split, scheduler, index, recipe, seed, bar)
+            if tune is not None:
+                epoch = replace(epoch, tune_top1=evaluate(method.student, data, tune).top1)
+            history.append(epoch)
+            bar.set_postfix(
+                epoch=epoch.epoch, loss=f"{sum(epoch.losses.values()):.3f}", train=f"{epoch.train_top1:.1f}%"
+            )
+            if checkpoint is not None and ours.rank == 0:
                 done = [asdict(epoch) for epoch in history]
-                checkpoints.save(checkpoint, identity, method, optimizer, scheduler, done)
-            yield history[-1]
+                checkpoints.save(checkpoint, identity, method, step.optimizer, scheduler, done)
+            yield epoch
 
 
 def run_epoch(
+    step: Step,
     method: Method,
-    data: Dataset,
-    stream: Iterator[tuple[Tensor, Tensor]],
-    optimizer: torch.optim.Optimizer,
+    data: Images[S],
+    split: S,
     scheduler: lr_scheduler.LRScheduler,
-    epoch: int,
+    index: int,
     recipe: Recipe,
+    seed: int,
     bar: Any,
 ) -> Epoch:
     """One epoch; nothing is read back from the device before its end."""
     method.train()
     started = time.perf_counter()
-    seen, rate = 0, 0.0
-    correct = torch.zeros((), dtype=torch.long, device=data.mean.device)
-    values: list[Tensor] = []
-    names: list[str] = []
-    for pixels, labels in stream:
-        images = data.normalise(pixels)
-        terms: dict[str, Tensor] = {}
-        with autocast(labels.device):
-            teaching = method.teacher_losses(images, labels)
-        if teaching:
-            step_down(teaching, optimizer)
-        with autocast(labels.device):
-            terms = method.losses(images, labels, epoch / recipe.epochs)
-        step_down(terms, optimizer)
-        rate = float(optimizer.param_groups[0]["lr"])
-        scheduler.step()
-        terms = teaching | terms
-        names = list(terms)
-        values.append(torch.stack([term.detach().float() for term in terms.values()]))
+    rate, seen = 0.0, 0
+    correct = torch.zeros((), dtype=torch.long, device=data.device)
+    terms: dict[str, torch.Tensor] = {}
+    values: list[torch.Tensor] = []
+    for images, labels in data.training_batches(split, recipe, seed, index, shard()):
+        terms = step(images, labels, index / recipe.epochs)
+        values.append(torch.stack([term.float() for term in terms.values()]))
         correct += (method.student_logits.argmax(1) == labels).sum()
         seen += len(labels)
+        rate = float(step.optimizer.param_groups[0]["lr"])
+        scheduler.step()
         bar.update()
-    table = torch.stack(values).cpu()
+    size = shard().size
+    table, hits = (add_up(torch.stack(values)) / size).cpu(), add_up(correct).item()
     seconds = time.perf_counter() - started
     bad = (~table.isfinite()).nonzero()
     if len(bad):
-        step, term = bad[0].tolist()
+        at, term = bad[0].tolist()
         raise NonFiniteLossError(
-            f"the loss term {names[term]} became {table[step, term].item()} in epoch {epoch + 1}, step {step + 1}: "
+            f"the loss term {list(terms)[term]} became {table[at, term].item()} in epoch {index + 1}, step {at + 1}: "
             f"lower the learning rate ({recipe.learning_rate}) or inspect the data"
         )
-    losses = dict(zip(names, table.double().mean(0).tolist(), strict=True))
-    tune = evaluate(method.student, data, data.tune).top1 if recipe.holdout == "tune" else None
-    bar.set_postfix(epoch=epoch + 1, loss=f"{sum(losses.values()):.3f}", train=f"{100 * correct.item() / seen:.1f}%")
-    return Epoch(epoch + 1, round(seconds, 3), 100 * correct.item() / seen, losses, rate, tune)
-
-
-def step_down(terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """One optimiser step on the sum of the terms; parameters no term reaches have no gradient and stay."""
-    optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    losses = dict(zip(terms, table.double().mean(0).tolist(), strict=True))
+    return Epoch(index + 1, round(seconds, 3), 100 * hits / (seen * size), losses, rate)

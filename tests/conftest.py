@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rdlib.data import Dataset, Split, checksum, moments
+from rdlib.recipe import Recipe
 from rdlib.runs import Run, Store
-from rdlib.train import Recipe
 
 torch.set_num_threads(1)
 

@@ -58,7 +58,7 @@ def test_published_records_on_digits_were_made_with_these_images(digits):
 
 
 def test_tune_split_is_a_fixed_tenth_of_the_training_images(digits):
-    index = digits.tune_index.nonzero().flatten()
+    index = data.tune_mask(len(digits.train)).nonzero().flatten()
     assert (len(index), index[:4].tolist(), index.sum().item()) == (129, [1, 5, 14, 18], 91719)
     assert torch.equal(digits.tune.images, digits.train.images[index])
     assert len(digits.tune) + len(digits.train_without_tune) == len(digits.train)

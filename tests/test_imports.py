@@ -11,8 +11,9 @@ import rdlib
 
 FOLDER = Path(rdlib.__file__).parent
 ORDER = (
-    *("errors", "models", "losses", "sources", "data", "methods", "checkpoint", "train", "runs"),
-    *("experiment", "sweep", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "__main__"),
+    *("errors", "recipe", "parallel", "models", "losses", "sources", "data", "photographs", "teaching", "methods"),
+    *("checkpoint", "step", "train", "runs", "experiment", "adopt", "flops", "status", "workers", "sweep", "profiles"),
+    *("tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "__main__"),
 )
 
 

@@ -10,7 +10,9 @@ from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
 from rdlib.methods import METHODS, JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import StagedResNet, resnet
-from rdlib.train import Recipe, fit, make_optimizer
+from rdlib.recipe import Recipe
+from rdlib.step import make_optimizer
+from rdlib.train import fit
 
 LAMBDA = 1e-3
 

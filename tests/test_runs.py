@@ -18,8 +18,9 @@ from rdlib import experiment, runs
 from rdlib.errors import CheckpointError, ConfigError, RecordError
 from rdlib.experiment import train, train_or_load
 from rdlib.methods import JointRD
+from rdlib.recipe import Recipe
 from rdlib.runs import Record, Run, Store
-from rdlib.train import Recipe, evaluate
+from rdlib.train import evaluate
 
 MakeRun = Callable[..., Run]
 BASE = Run("cifar10", "JointRD", 34, 64, "none", 0, Recipe(), {}, "0123456789ab")
@@ -46,6 +47,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "crop_padding": 2,
     "flip": False,
     "holdout": "tune",
+    "cutout": 8,
 }
 OTHER_OPTIONS: dict[str, Any] = {
     "distance_weight": 1e-4,
@@ -66,7 +68,7 @@ def test_id_of_a_literal_run_is_pinned():
 
 def test_id_does_not_depend_on_the_process():
     code = (
-        "from rdlib.runs import Run; from rdlib.train import Recipe;"
+        "from rdlib.runs import Run; from rdlib.recipe import Recipe;"
         "print(Run('cifar10', 'JointRD', 34, 64, 'none', 0, Recipe(), {}, '0123456789ab').id)"
     )
     root = Path(runs.__file__).parents[1]
@@ -78,12 +80,13 @@ def test_id_does_not_depend_on_the_process():
 
 def test_any_changed_field_gives_another_id():
     assert OTHER.keys() == {f.name for f in fields(Run)}
-    assert OTHER_RECIPE.keys() == {f.name for f in fields(Recipe)}
+    assert OTHER_RECIPE.keys() == {f.name for f in fields(Recipe)} - {"image_size"}
     assert {*OTHER_OPTIONS, "regime"} == set(BASE.options)
     changed = [replace(BASE, **{name: value} | drop_options(name)) for name, value in OTHER.items()]
     changed += [replace(BASE, recipe=replace(BASE.recipe, **{name: value})) for name, value in OTHER_RECIPE.items()]
     changed += [replace(BASE, options={name: value}) for name, value in OTHER_OPTIONS.items()]
     changed += [replace(BASE, options={"regime": "joint"}, teacher=None)]
+    changed += [replace(BASE, recipe=replace(BASE.recipe, crop_padding=0, image_size=side)) for side in (None, 224)]
     ids = [run.id for run in [BASE, *changed]]
     # options={"quarter": True} stands in two lists
     assert len(set(ids)) == len(ids) - 1
@@ -151,7 +154,7 @@ def test_a_run_survives_json():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"method": "Magic"}, "Supervised, LogitDistillation, JointRD"),
+        ({"method": "Magic"}, "Supervised, Adopted, LogitDistillation, FeatureDistillation, JointRD"),
         ({"depth": 20}, "18, 34, 50"),
         ({"shortcuts": "few"}, "all, downsample, none"),
         ({"options": {"lambda": 1.0}}, "'lambda'.*distance_weight"),
@@ -176,7 +179,17 @@ KEYS = {
     "run": {"dataset", "method", "depth", "width", "shortcuts", "seed", "recipe", "options", "teacher"},
     "metrics": {"test_top1", "test_top5", "tune_top1", "train_loss"},
     "provenance": {
-        *("commit", "dirty", "created", "seconds", "images_per_second", "device", "threads", "peak_memory_bytes"),
+        *(
+            "commit",
+            "dirty",
+            "created",
+            "seconds",
+            "images_per_second",
+            "device",
+            "threads",
+            "processes",
+            "peak_memory_bytes",
+        ),
         *("versions", "data_sha256", "protocol", "weights_sha256"),
     },
 }
@@ -217,7 +230,7 @@ def test_record_on_disk_is_the_record_and_the_network_has_its_accuracy(tiny_runs
 
 def test_tune_run_has_no_test_accuracy(tiny_runs, store, monkeypatch, dataset):
     """Nor can it have: the test split is replaced by one that cannot be used."""
-    monkeypatch.setattr("rdlib.data.load", lambda name, device: replace(dataset, test=None))
+    monkeypatch.setattr("rdlib.data.load", lambda name, root=None, device="cpu": replace(dataset, test=None))
     run = tiny_runs(recipe=Recipe(2, 16, 0.05, holdout="tune"))
     record = train(run, store, "cpu", progress=False)
     assert (record.metrics["test_top1"], record.metrics["test_top5"]) == (None, None)

@@ -13,7 +13,9 @@ from rdlib.data import Dataset
 from rdlib.errors import CheckpointError, ConfigError, NonFiniteLossError
 from rdlib.methods import JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import resnet
-from rdlib.train import Epoch, Recipe, evaluate, fit, make_optimizer, make_scheduler
+from rdlib.recipe import Recipe
+from rdlib.step import Speed, make_optimizer
+from rdlib.train import Epoch, evaluate, fit, make_scheduler
 
 Curve = list[dict[str, object]]
 
@@ -432,6 +434,8 @@ def test_the_cifar_recipe_is_the_papers():
         "crop_padding": 4,
         "flip": True,
         "holdout": "test",
+        "cutout": None,
+        "image_size": None,
     }
 
 
@@ -446,12 +450,12 @@ def compiled(make_dataset):
         return real(function, **options | {"backend": "aot_eager"})
 
     eager, method = joint(), joint()
-    expected = list(fit(eager, make_dataset(), recipe, compile=False, progress=False))
+    expected = list(fit(eager, make_dataset(), recipe, speed=Speed(compile=False), progress=False))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "compile", without_codegen)
-        found = list(fit(method, make_dataset(), recipe, compile=True, progress=False))
+        found = list(fit(method, make_dataset(), recipe, speed=Speed(compile=True), progress=False))
     assert method.state_dict().keys() == eager.state_dict().keys()
     return found, expected, len(stages), dict(torch._dynamo.utils.counters["frames"])
 

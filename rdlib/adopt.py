@@ -1,0 +1,99 @@
+"""Adopt a network that was trained elsewhere, such as torchvision's ResNet-50, so that it can teach here."""
+
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from rdlib.errors import CheckpointError, ConfigError
+from rdlib.experiment import pick_device, provenance, require_same_images
+from rdlib.models import StagedResNet, resnet
+from rdlib.photographs import Photographs, load_images
+from rdlib.recipe import Recipe
+from rdlib.runs import Record, Run, Store, sha256_of
+from rdlib.train import Epoch, evaluate
+
+
+def adopt(
+    file: Path,
+    dataset: str,
+    depth: int = 50,
+    width: int = 64,
+    image_size: int | None = None,
+    store: Store | None = None,
+    device: str | torch.device | None = None,
+) -> Record:
+    """Evaluate a ResNet's weights, named as torchvision names them, and store them as a run that can be a teacher.
+
+    file: a state dict written by torch.save, or .safetensors, for the data set's classes in their sorted order.
+    image_size: of photographs, in pixels, by default 224. Returns the record that stands; its history is empty, its
+    seconds are those of the evaluation on the test split, its protocol is "adopted".
+
+    Raises CheckpointError for a file that holds no weights or others than the network's, naming the first misfit.
+    """
+    store = store or Store()
+    store.require_writable()
+    device = pick_device(device)
+    weights = read_weights(file)
+    images = load_images(dataset, device=device, image_size=image_size)
+    if isinstance(images, Photographs):
+        image_size = images.image_size
+    recipe = Recipe() if image_size is None else Recipe(image_size=image_size, crop_padding=0)
+    images.require_fits(recipe)
+    source = sha256_of(file)
+    run = Run(dataset, "Adopted", depth, width, "all", 0, recipe, {"weights": source[:12]})
+    require_same_images(run, store, images)
+    network = resnet(depth, len(images.classes), "all", width, run.stem)
+    load_into(network, weights, f"{file.name} does not fit ResNet-{depth} of width {width} for {dataset}")
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    started = time.perf_counter()
+    test = evaluate(network, images, images.test)
+    seconds = time.perf_counter() - started
+    metrics = {"test_top1": test.top1, "test_top5": test.top5, "tune_top1": None, "train_loss": None}
+    origin = provenance(run, images, [Epoch(0, seconds, 0.0, {}, 0.0)], device)
+    origin |= {
+        "images_per_second": round(len(images.test) / seconds, 1),
+        "protocol": "adopted",
+        "source_sha256": source,
+    }
+    return store.save(Record(run, metrics, [], origin), network)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU. Raises ConfigError without the file, CheckpointError for any other one."""
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}: name a state dict that torch.save or safetensors wrote")
+    try:
+        content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its container format happens to meet
+        raise CheckpointError(
+            f"{file.name} is damaged or holds more than weights: save the network's state_dict() alone"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{file.name} holds no state dict: save the network's state_dict() alone")
+    return content
+
+
+def load_into(network: StagedResNet, weights: dict[str, Tensor], misfit: str) -> None:
+    """Load weights of the same names and shapes; raises CheckpointError that opens with `misfit` for the first other.
+
+    A missing count of batches, which files from before PyTorch 0.4.1 lack and nothing here reads, stays zero.
+    """
+    expected = network.state_dict()
+    classes, ours = weights.get("fc.bias", network.fc.bias).numel(), network.fc.out_features
+    if classes != ours:
+        raise CheckpointError(f"{misfit}: it tells {classes} classes apart where the data set has {ours}")
+    for name, tensor in expected.items():
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            raise CheckpointError(f"{misfit}: it has no {name}")
+        found, wanted = list(weights.get(name, tensor).shape), list(tensor.shape)
+        if found != wanted:
+            raise CheckpointError(f"{misfit}: its {name} is {found} where {wanted} is needed")
+    for name in weights:
+        if name not in expected:
+            raise CheckpointError(f"{misfit}: there is no place for its {name}")
+    network.load_state_dict(expected | weights)
