@@ -11,15 +11,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rdlib import data as datasets
+from rdlib.data_command import data_app
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiment import require_same_images
 from rdlib.experiment import train as train_run
 from rdlib.photographs import load_images
 from rdlib.profiles import PROFILES, profile
 from rdlib.recipe import PAPER_RECIPE, Recipe
-from rdlib.runs import RESULTS, Record, Run, Store
-from rdlib.sources import KNOWN
+from rdlib.runs import RESULTS, Run, Store
+from rdlib.sources import IMAGENET
 from rdlib.status import describe
 from rdlib.sweep import missing
 from rdlib.sweep import sweep as sweep_runs
@@ -28,7 +28,6 @@ from rdlib.tables import rows_of, runs_of
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
@@ -37,45 +36,12 @@ DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; d
 ProfileArgument = Annotated[str, typer.Argument(help=f"{', '.join(PROFILES)}.")]
 
 
-@data_app.command("prepare")
-def data_prepare(
-    name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, or a name for your own folder.")],
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
-    ] = None,
-) -> None:
-    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given)."""
-    datasets.prepare(name, source)
-    describe_dataset(name)
-
-
-@data_app.command("list")
-def data_list() -> None:
-    """List the data sets that can be used now, and how to get the others."""
-    prepared = {path.stem for path in datasets.ROOT.glob("*.safetensors")}
-    for name in [*KNOWN, *sorted(prepared - set(KNOWN))]:
-        if name in prepared or name == "digits":
-            try:
-                describe_dataset(name)
-            except RdlibError as error:
-                console.print(f"{name}: {error}")
-        else:
-            console.print(f"{name}: not prepared; python -m rdlib data prepare {name} [--from FOLDER]")
-
-
-def describe_dataset(name: str) -> None:
-    d = datasets.load(name)
-    height, width = d.train.images.shape[2:]
-    console.print(
-        f"{name}: {len(d.classes)} classes, {width}x{height}, {len(d.train)} train (of them {len(d.tune)} tune), "
-        f"{len(d.test)} test, sha256 {d.sha256[:12]}"
-    )
-
-
 @app.command()
 def train(
     dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or a prepared name.")] = "digits",
-    method: Annotated[str, typer.Option(help="Supervised, LogitDistillation or JointRD.")] = "Supervised",
+    method: Annotated[
+        str, typer.Option(help="Supervised, LogitDistillation, FeatureDistillation or JointRD.")
+    ] = "Supervised",
     depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 18,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
@@ -96,8 +62,9 @@ def train(
         int | None, typer.Option(help="Photographs: side of their random crops; also chooses the ImageNet stem.")
     ] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
-    again: Annotated[
-        str | None, typer.Option(help="Repeat the run with this id instead, e.g. for its weights.")
+    run_id: Annotated[
+        str | None,
+        typer.Option("--run", "--again", help="Train the run of this id, recorded or of a profile."),
     ] = None,
     store: StoreOption = RESULTS,
     device: DeviceOption = None,
@@ -107,8 +74,8 @@ def train(
     Several GPUs share it under torchrun: `torchrun --nproc-per-node 8 -m rdlib train ...`.
     """
     place = Store(store)
-    if again:
-        run = find(place.records(), again).run
+    if run_id:
+        run = known_run(place, run_id)
     else:
         recipe = Recipe(
             epochs=epochs,
@@ -135,6 +102,23 @@ def train(
     record = train_run(run, place, device)
     if first:
         console.print(f"{run.id}  {describe(record)}")
+
+
+@app.command()
+def adopt(
+    file: Annotated[Path, typer.Argument(help="State dict with torchvision's names, e.g. resnet50-11ad3fa6.pth.")],
+    dataset: Annotated[str, typer.Option(help="What it was trained on.")] = IMAGENET,
+    depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 50,
+    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
+    image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops, default 224.")] = None,
+    store: StoreOption = RESULTS,
+    device: DeviceOption = None,
+) -> None:
+    """Take a ResNet that was trained elsewhere as a teacher: evaluate and store it; prints its run id."""
+    from rdlib.adopt import adopt as adopt_file
+
+    record = adopt_file(file, dataset, depth, width, image_size, Store(store), device)
+    console.print(f"{record.run.id}  {describe(record)}")
 
 
 def parse_option(text: str) -> tuple[str, object]:
@@ -181,12 +165,13 @@ def sweep(
         raise typer.Exit(1)
 
 
-def find(records: list[Record], run_id: str) -> Record:
-    """The record of a run id."""
-    for record in records:
-        if record.run.id == run_id:
-            return record
-    raise ConfigError(f"the store has no run {run_id}: `python -m rdlib show` lists them")
+def known_run(store: Store, run_id: str) -> Run:
+    """The run of that id: of a record, or of a profile's tables."""
+    recorded = [record.run for record in store.records()]
+    for run in [*recorded, *(run for one in PROFILES.values() for run in runs_of(rows_of(one)))]:
+        if run.id == run_id:
+            return run
+    raise ConfigError(f"neither the store nor a profile has run {run_id}: `show` and `sweep PROFILE --list` list them")
 
 
 @app.command()
@@ -200,7 +185,11 @@ def show(
         for record in records:
             console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
         return
-    console.print(find(records, run_id).to_json())
+    for record in records:
+        if record.run.id == run_id:
+            console.print(record.to_json())
+            return
+    raise ConfigError(f"the store has no run {run_id}: `python -m rdlib show` lists them")
 
 
 @app.command()
@@ -220,11 +209,12 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.notebooks import NOTEBOOKS, refresh
+    from rdlib.notebooks import NOTEBOOKS, parameters_of, refresh
 
     profile(profile_name)
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
-        refresh(path, {"profile": profile_name} if profile_name != "quick" else {})
+        chosen = profile_name != "quick" and "profile" in parameters_of(path)
+        refresh(path, {"profile": profile_name} if chosen else {})
         console.print(f"executed {path.name}")
 
 

@@ -139,9 +139,8 @@ def provenance(run: Run, dataset: Images[Any], epochs: list[Epoch], device: torc
     if device.type == "cuda":
         name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:
-        unit = 1 if sys.platform == "darwin" else 1024
         name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        memory = peak_resident_bytes()
     return {
         "commit": git("rev-parse", "HEAD"),
         "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
@@ -161,6 +160,15 @@ def provenance(run: Run, dataset: Images[Any], epochs: list[Epoch], device: torc
         "data_sha256": dataset.sha256,
         "protocol": "full" if full else "reduced",
     }
+
+
+def peak_resident_bytes() -> int:
+    """Largest memory this process has held. Linux's ru_maxrss also counts what its parent held before starting it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def code_digest() -> str:

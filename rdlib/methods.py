@@ -115,6 +115,10 @@ class JointRD(Taught):
         channels = student.stage_channels[-1]
         self.connectors = nn.ModuleList(connector(channels) for _ in range(STAGES))
 
+    @property
+    def partial(self) -> bool:
+        return self.teacher_learns or self.m_min == 0  # without mixed paths their connectors rest
+
     def m(self, progress: float) -> float:
         """Weight of the mixed paths: cosine from m_start at 0 to m_min at m_end, then constant."""
         fraction = min(1.0, progress / self.m_end) if self.m_end > 0 else 1.0

@@ -26,11 +26,16 @@ def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
                 raise ConfigError(f"this notebook has no parameter {name!r}: choose from {', '.join(known)}")
 
 
-def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """papermill only warns about a parameter the notebook does not have; we refuse it."""
+def parameters_of(notebook: Path) -> list[str]:
+    """The names of the parameters a notebook has."""
     import papermill
 
-    known = papermill.inspect_notebook(str(notebook))
+    return list(papermill.inspect_notebook(str(notebook)))
+
+
+def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
+    """papermill only warns about a parameter the notebook does not have; we refuse it."""
+    known = parameters_of(notebook)
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise ConfigError(f"{notebook.name} has no parameter {unknown[0]!r}: choose from {', '.join(known)}")

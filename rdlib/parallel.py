@@ -92,12 +92,14 @@ def add_up(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def replicate(module: nn.Module) -> nn.Module:
-    """The module in DistributedDataParallel, so that gradients are means over the ranks; alone, the module itself."""
+def replicate(module: nn.Module, partial: bool) -> nn.Module:
+    """The module in DistributedDataParallel, so that gradients are means over the ranks; alone, the module itself.
+
+    partial: whether some steps leave parameters without a gradient, for which DistributedDataParallel has to look.
+    """
     if shard().size == 1:
         return module
-    # A teacher's step leaves the student out, and the student's step the teacher: hence find_unused_parameters.
-    return nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
+    return nn.parallel.DistributedDataParallel(module, find_unused_parameters=partial)
 
 
 def synchronise_norms(module: nn.Module) -> nn.Module:

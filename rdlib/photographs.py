@@ -176,21 +176,28 @@ def read_ahead(
             generator=torch.Generator(),  # else it would draw from the global one
         )
     )
-    while True:
-        try:
-            batch = next(batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise DataError(
-                f"a process that reads images died, which is mostly for lack of memory: set {WORKERS} below {workers}, "
-                "or give a container more shared memory (--shm-size), then run the same command again"
-            ) from error
-        if batch is None:
-            return
-        if isinstance(batch, str):
-            raise DataError(batch)
-        yield batch
+    try:
+        while (batch := arrival(batches, workers)) is not None:
+            if isinstance(batch, str):
+                raise DataError(batch)
+            yield batch
+    finally:
+        # Stops the workers now and in order. The error's traceback would keep them until Python collects cycles, which
+        # closes their pipes in any order and makes their threads print errors of their own.
+        del batches
+
+
+def arrival(batches: Iterator[tuple[Tensor, Tensor] | str], workers: int) -> tuple[Tensor, Tensor] | str | None:
+    """The next batch, the sentence that says why there is none, or None at the end."""
+    try:
+        return next(batches, None)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        return (
+            f"a process that reads images died, which is mostly for lack of memory: set {WORKERS} below {workers}, "
+            "or give a container more shared memory (--shm-size), then run the same command again"
+        )
 
 
 def default_workers() -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.notebooks import NOTEBOOKS, execute_if_changed
+from rdlib.notebooks import NOTEBOOKS, execute_if_changed, parameters_of
 from rdlib.profiles import profile
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import compare
@@ -35,7 +35,7 @@ def reproduce(
     for notebook in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         output = reproduced.root / "notebooks" / notebook.name
         parameters = {"store": str(reproduced.root.resolve())}
-        if notebook.stem not in LIVE:
+        if notebook.stem not in LIVE and "profile" in parameters_of(notebook):
             parameters["profile"] = name
         try:
             fresh = execute_if_changed(notebook, output, parameters, inputs)

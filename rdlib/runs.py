@@ -104,9 +104,9 @@ class Run:
         """For progress bars and messages."""
         usual = defaults_of(self.method)
         special = ", ".join(f"{name}={value}" for name, value in self.options.items() if value != usual[name])
-        method = f"{self.method}({special})" if special else self.method
-        rate = f"rate {self.recipe.learning_rate:g}"
-        return f"{method} {self.dataset} depth {self.depth} shortcuts {self.shortcuts} {rate} seed {self.seed}"
+        what = f"{self.method}({special})" if special else self.method
+        how = f"shortcuts {self.shortcuts} rate {self.recipe.learning_rate:g} seed {self.seed}"
+        return f"{what} {self.dataset} depth {self.depth} {how}"
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> "Run":
@@ -241,9 +241,7 @@ class Store:
             network = resnet(run.depth, len(weights["fc.bias"]), run.shortcuts, run.width, run.stem)
             network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                f"weights {path.name} do not fit their run: delete the file and train again"
-            ) from error
+            raise CheckpointError(f"weights {path.name} do not fit their run: delete them and train again") from error
         return network.eval()
 
     def require_writable(self) -> None:

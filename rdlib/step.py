@@ -81,7 +81,7 @@ class Step:
         method.to(device, memory_format=memory_format)  # type: ignore[call-overload]
         synchronise_norms(method)
         self.optimizer = make_optimizer(method, recipe, speed.on(speed.fused, device))
-        self.terms, self.device, self.speed = replicate(Terms(method)), device, speed
+        self.terms, self.device, self.speed = replicate(Terms(method), method.partial), device, speed
         if speed.on(speed.compile, device):
             torch._dynamo.reset()  # a run's variants count against dynamo's limit, not those of all runs before it
             method.compile()

@@ -34,6 +34,11 @@ class Method(nn.Module, ABC):
         """Whether `teacher_losses` gives terms."""
         return False
 
+    @property
+    def partial(self) -> bool:
+        """Whether some step leaves a learning parameter without a gradient."""
+        return self.teacher_learns
+
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms that update a teacher that learns beside the student, before the student's step."""
         return {}

@@ -20,28 +20,28 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+def random_dataset(train: int = 48, test: int = 30, classes: int = 10, side: int = 8, seed: int = 0) -> Dataset:
+    """A data set of random images, its labels going round the classes."""
+    generator = torch.Generator().manual_seed(seed)
+    arrays = {}
+    for name, n in (("train", train), ("test", test)):
+        arrays[f"{name}_images"] = torch.randint(256, (n, 3, side, side), generator=generator, dtype=torch.uint8)
+        arrays[f"{name}_labels"] = torch.arange(n) % classes
+    mean, std = moments(arrays["train_images"])
+    return Dataset(
+        "tiny",
+        [f"class {i}" for i in range(classes)],
+        Split(arrays["train_images"], arrays["train_labels"]),
+        Split(arrays["test_images"], arrays["test_labels"]),
+        mean,
+        std,
+        checksum({key: value.numpy() for key, value in arrays.items()}, []),
+    )
+
+
 @pytest.fixture(scope="session")
 def make_dataset() -> MakeDataset:
-    """A data set of random images, its labels going round the classes."""
-
-    def make(train: int = 48, test: int = 30, classes: int = 10, side: int = 8, seed: int = 0) -> Dataset:
-        generator = torch.Generator().manual_seed(seed)
-        arrays = {}
-        for name, n in (("train", train), ("test", test)):
-            arrays[f"{name}_images"] = torch.randint(256, (n, 3, side, side), generator=generator, dtype=torch.uint8)
-            arrays[f"{name}_labels"] = torch.arange(n) % classes
-        mean, std = moments(arrays["train_images"])
-        return Dataset(
-            "tiny",
-            [f"class {i}" for i in range(classes)],
-            Split(arrays["train_images"], arrays["train_labels"]),
-            Split(arrays["test_images"], arrays["test_labels"]),
-            mean,
-            std,
-            checksum({key: value.numpy() for key, value in arrays.items()}, []),
-        )
-
-    return make
+    return random_dataset
 
 
 @pytest.fixture

@@ -40,8 +40,11 @@ def small(store: Store, *more: str) -> Sequence[str]:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["sweep", "mnist"], "unknown profile 'mnist': choose one of quick, cifar10, cifar100"),
-        (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, learning-rate"),
+        (
+            ["sweep", "mnist"],
+            "unknown profile 'mnist': choose one of quick, cifar100-small, cifar100, cifar10, imagenet",
+        ),
+        (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, 4, learning-rate"),
         (["sweep", "quick", "--jobs", "-1"], "--jobs needs at least 1, not -1"),
         (["sweep", "quick", "--seeds", "9"], "seeds 1 to 3, not 9"),
         (["train", "--depth", "19"], "unknown depth 19: choose one of 18, 34, 50"),
@@ -57,7 +60,7 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["train", "--method", "JointRD", "--option", "lambda=1"], "'lambda'"),
         (["train", "--method", "JointRD", "--option", "m_min=half"], "m_min of JointRD is a float"),
         (["train", "--option", "m_min"], "'m_min' is not NAME=VALUE"),
-        (["train", "--again", "0123456789ab"], "no run 0123456789ab"),
+        (["train", "--again", "0123456789ab"], "neither the store nor a profile has run 0123456789ab"),
         (["show", "0123456789ab"], "the store has no run 0123456789ab"),
         (["train", "--device", "abacus"], "abacus"),
     ],
@@ -168,13 +171,13 @@ def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monke
     def train(*arguments: Any, **named: Any) -> None:
         raise DataError("the dog ate the images")
 
-    monkeypatch.setattr("rdlib.sweep.train", train)
+    monkeypatch.setattr("rdlib.workers.train", train)
     code, out, _ = command(*f"sweep quick --table 3 --seeds 1 --jobs 1 --store {store.root}".split())
     assert code == 1
     failures = [line for line in out.splitlines() if line.startswith("FAILED")]
-    assert len(failures) == 7
-    assert sum("the dog ate the images" in line for line in failures) == 3
-    assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 4
+    assert len(failures) == 11
+    assert sum("the dog ate the images" in line for line in failures) == 5
+    assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 6
 
 
 def test_an_interrupt_exits_with_130(command, store, tiny_runs, monkeypatch):
@@ -208,6 +211,6 @@ def test_a_damaged_record_is_named(command, store, tiny_runs):
 def test_the_list_of_a_sweep_trains_nothing(command, store):
     code, out, _ = command("sweep", "quick", "--table", "3", "--list", "--store", str(store.root))
     assert code == 0
-    assert len(out.splitlines()) == 21
+    assert len(out.splitlines()) == 33
     assert all(line.endswith(": missing") for line in out.splitlines())
     assert not Path(store.root).exists()

@@ -5,6 +5,7 @@ import shutil
 import sys
 import urllib.error
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 import rdlib
 from rdlib import data
 from rdlib.errors import ConfigError, DataError, RdlibError
+from rdlib.parallel import Shard
+from rdlib.recipe import Recipe
 from rdlib.runs import Store
 
 CIFAR100 = Path(rdlib.__file__).resolve().parents[2] / "shared" / "data" / "cifar100"
@@ -410,3 +413,27 @@ def test_real_cifar100_images_pass_through_a_folder_unchanged(tmp_path, root):
     }
     assert len(wanted) == 30
     assert found == wanted
+
+
+def test_cutout_blanks_one_square_of_each_image_at_a_place_of_its_own():
+    images = torch.ones(200, 3, 16, 16)
+    found = data.random_cutout(images, 5, torch.Generator().manual_seed(0))
+    blank = found == 0
+    assert torch.equal(blank[:, 0], blank[:, 2])
+    rows, columns = blank[:, 0].any(2).sum(1), blank[:, 0].any(1).sum(1)
+    assert torch.equal(blank[:, 0].sum((1, 2)), rows * columns)  # a rectangle
+    assert rows.max() == columns.max() == 5
+    assert rows.min() == columns.min() == 3  # cut by the border where its middle is a corner
+    assert len({tuple(mask.flatten().tolist()) for mask in blank[:, 0]}) > 100
+    assert blank[:, 0].any(0).all()  # every pixel can go
+
+
+def test_cutout_is_part_of_the_recipe(dataset):
+    plain = Recipe(1, 48, crop_padding=0, flip=False)
+    with_hole = replace(plain, cutout=4)
+    (a, labels), (b, same) = (
+        next(dataset.training_batches(dataset.train, recipe, 0, 0, Shard())) for recipe in (plain, with_hole)
+    )
+    assert torch.equal(labels, same)
+    assert torch.equal(a[b != 0], b[b != 0])
+    assert 0.05 < (b == 0).float().mean() < 0.3

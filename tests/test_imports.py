@@ -13,7 +13,8 @@ FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "models", "losses", "sources", "data", "photographs", "teaching", "methods"),
     *("checkpoint", "step", "train", "runs", "experiment", "adopt", "flops", "status", "workers", "sweep", "profiles"),
-    *("tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "__main__"),
+    *("tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command"),
+    *("__main__",),
 )
 
 

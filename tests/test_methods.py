@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.methods import METHODS, JointRD, LogitDistillation, Method, Supervised
+from rdlib.methods import METHODS, FeatureDistillation, JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import Recipe
 from rdlib.step import make_optimizer
@@ -264,6 +264,29 @@ def test_logit_distillation_needs_no_equal_channels_and_weighs_its_two_terms(bat
     torch.testing.assert_close(terms["cross_entropy"], 0.3 * F.cross_entropy(z, labels))
     torch.testing.assert_close(terms["logit_distillation"], 0.7 * logit_distillation(z, z_t, 2.0))
     assert list(terms) == ["cross_entropy", "logit_distillation"]
+
+
+def test_feature_distillation_is_jointrd_without_its_mixed_paths(batch):
+    whole = joint_rd(m_start=0.0, m_min=0.0, distance_weight=0.01)
+    alone = FeatureDistillation(
+        copy.deepcopy(whole.student), copy.deepcopy(whole.teacher), distance_weight=0.01
+    ).double()
+    alone.connector.load_state_dict(whole.connectors[-1].state_dict())
+    expected, found = whole.losses(*batch, 0.0), alone.losses(*batch, 0.0)
+    assert found == expected
+    assert found["distance"] > 0
+    for terms in (expected, found):
+        sum(terms.values()).backward()
+    assert gradients(alone.student).keys() == gradients(whole.student).keys()
+    for name, gradient in gradients(alone.student).items():
+        assert torch.equal(gradient, gradients(whole.student)[name])
+    assert gradients(alone.connector)
+    assert not gradients(alone.teacher)
+
+
+def test_feature_distillation_needs_equal_channels_in_the_last_stage():
+    with pytest.raises(ConfigError, match="the student has 32, the teacher 64"):
+        FeatureDistillation(network(), network("all", width=8))
 
 
 def test_supervised_is_cross_entropy_alone(batch):

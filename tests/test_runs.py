@@ -238,6 +238,39 @@ def test_tune_run_has_no_test_accuracy(tiny_runs, store, monkeypatch, dataset):
     assert isinstance(record.top1, float)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_lack_of_memory_says_what_to_lower_and_keeps_the_checkpoint(error, tiny_runs, store, monkeypatch):
+    run, steps = tiny_runs(), []
+
+    def losses(self, images, labels, progress):
+        steps.append(progress)
+        if progress > 0:
+            raise error
+        return {"cross_entropy": self.student(images).square().mean()}
+
+    monkeypatch.setattr("rdlib.teaching.Supervised.losses", losses)
+    monkeypatch.setattr("rdlib.teaching.Supervised.student_logits", torch.zeros(16, 10), raising=False)
+    with pytest.raises(ConfigError, match=r"out of memory with batch_size 16.*lower --jobs.*--batch-size") as caught:
+        train(run, store, "cpu", progress=False)
+    assert "\n" not in str(caught.value)
+    assert store.checkpoint_path(run).exists()
+    monkeypatch.setattr("rdlib.teaching.Supervised.losses", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        train(run, store, "cpu", progress=False)
+
+
+def test_a_label_names_the_options_that_are_not_the_usual_ones(tiny_runs):
+    assert tiny_runs().label == "Supervised tiny depth 18 shortcuts none rate 0.05 seed 0"
+    joint = tiny_runs("JointRD", options={"regime": "joint", "m_min": 0.5})
+    assert joint.label == "JointRD(regime=joint) tiny depth 18 shortcuts none rate 0.05 seed 0"
+
+
 def test_record_names_no_path_and_no_host(tiny_runs, store):
     run = tiny_runs()
     train(run, store, "cpu", progress=False)

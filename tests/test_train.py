@@ -488,6 +488,51 @@ def test_step_gradient_is_that_of_the_sum_of_the_terms(dataset):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("speed", [Speed(channels_last=False), Speed(fused=True), Speed(bfloat16=False)])
+def test_a_trick_switched_alone_changes_no_more_than_rounding(speed, dataset, recipe):
+    default, other = joint(), joint()
+    expected = next(fit(default, dataset, recipe, progress=False))
+    found = next(fit(other, dataset, recipe, speed=speed, progress=False))
+    assert found.losses == pytest.approx(expected.losses, rel=1e-4)
+
+
+def test_bfloat16_is_on_when_asked_for_and_off_on_a_cpu_by_default(dataset):
+    seen = []
+
+    class Watched(Supervised):
+        def losses(self, images, labels, progress):
+            seen.append(self.student(images).dtype)
+            return super().losses(images, labels, progress)
+
+    for speed in (Speed(), Speed(bfloat16=True)):
+        next(fit(Watched(supervised().student), dataset, Recipe(1, 48), speed=speed, progress=False))
+    assert seen == [torch.float32, torch.bfloat16]
+
+
+def test_a_checkpoint_leaves_out_the_frozen_teacher_and_holds_a_joint_one(dataset, recipe, tmp_path):
+    frozen = JointRD(supervised().student, joint().teacher)
+    for method, held in ((frozen, False), (joint(), True)):
+        path = tmp_path / f"{held}.checkpoint"
+        next(fit(method, dataset, recipe, checkpoint=path, progress=False))
+        names = torch.load(path, weights_only=True)["method"]
+        assert any(name.startswith("teacher.") for name in names) == held
+        assert any(name.startswith("connectors.") for name in names)
+
+
+def test_a_checkpoint_of_more_processes_is_refused(dataset, recipe, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    next(fit(supervised(), dataset, recipe, checkpoint=path, progress=False))
+    state = torch.load(path, weights_only=True)
+    torch.save(state | {"identity": state["identity"] | {"ranks": 8}}, path)
+    with pytest.raises(CheckpointError, match="made by 8 processes, this job has 1: start 8"):
+        next(fit(supervised(), dataset, recipe, checkpoint=path, progress=False))
+
+
+def test_photographs_alone_can_be_cropped_to_a_size(dataset):
+    with pytest.raises(ConfigError, match="image_size is for folders of photographs"):
+        next(fit(supervised(), dataset, Recipe(1, 16, crop_padding=0, image_size=32), progress=False))
+
+
 def test_a_step_schedule_never_starts_below_its_learning_rate(dataset):
     (epoch,) = fit(supervised(), dataset, Recipe(1, 16), progress=False)
     assert epoch.learning_rate == 0.1

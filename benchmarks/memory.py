@@ -1,0 +1,72 @@
+"""Peak memory of one variant, each in a process of its own: nothing else is counted, and nothing is left over."""
+
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.clock import synchronise
+from benchmarks.setting import PROGRESS, Setting
+from benchmarks.variants import drawn
+from benchmarks.variants import variants as variants_on
+from rdlib.errors import RdlibError, require_choice
+from rdlib.runs import ROOT
+
+STEPS = 3
+
+
+class MeasurementError(RdlibError):
+    """A measurement whose process failed."""
+
+
+def peak(name: str, setting: Setting, device: torch.device) -> dict[str, int]:
+    """Peak bytes of this process over a few steps on one fixed batch, and what it had taken before.
+
+    On CUDA by torch's allocator; on a CPU the resident set, PyTorch itself included. Ask only once a process.
+    """
+    variants = variants_on(device)
+    require_choice("variant", name, variants)
+    variant = variants[name]
+    data = setting.dataset(1, device)
+    ((images, labels),) = drawn(setting, data, 1)
+    images = images.contiguous(memory_format=variant.layout)
+    synchronise(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # forget what importing took for a moment
+    before = taken(device)
+    step = variant.step(setting, device)
+    for _ in range(STEPS):
+        step(images, labels, PROGRESS)
+    synchronise(device)
+    return {"peak_bytes": taken(device), "before_bytes": before}
+
+
+def taken(device: torch.device) -> int:
+    """The most bytes this process has held so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status")
+    if status.exists():  # the kernel's ru_maxrss of a child begins with its parent's memory, this mark does not
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_elsewhere(name: str, setting: Setting, device: torch.device) -> dict[str, int]:
+    """`peak` in a fresh process: `python -m benchmarks memory NAME`. Raises MeasurementError where that fails."""
+    command = [sys.executable, "-m", "benchmarks", "memory", name, "--device", str(device)]
+    command += ["--threads", str(torch.get_num_threads()), "--batch-size", str(setting.batch_size)]
+    command += ["--depth", str(setting.depth), "--width", str(setting.width), "--side", str(setting.side)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MeasurementError(f"the memory of {name!r} could not be measured: {reason}")
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found

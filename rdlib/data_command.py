@@ -1,0 +1,55 @@
+"""The command `python -m rdlib data`: prepare and list data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rdlib import data
+from rdlib.errors import RdlibError
+from rdlib.photographs import load_images, prepare_images
+from rdlib.sources import IMAGENET, KNOWN
+
+data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, imagenet, or a name for your own folder.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option(help="Photographs of many sizes: leave them there, write an index. ImageNet always is.")
+    ] = False,
+) -> None:
+    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
+    prepare_images(name, source, in_place=in_place)
+    describe_dataset(name)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that can be used now, and how to get the others."""
+    prepared = {
+        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in data.ROOT.glob(f"*.{form}")
+    }
+    known = [*KNOWN, IMAGENET]
+    for name in [*known, *sorted(prepared - set(known))]:
+        if name in prepared or name == "digits":
+            try:
+                describe_dataset(name)
+            except RdlibError as error:
+                console.print(f"{name}: {error}")
+        else:
+            console.print(f"{name}: not prepared; python -m rdlib data prepare {name} [--from FOLDER]")
+
+
+def describe_dataset(name: str) -> None:
+    d = load_images(name)
+    console.print(
+        f"{name}: {len(d.classes)} classes, {d.side}x{d.side}, {len(d.train)} train (of them {len(d.tune)} tune), "
+        f"{len(d.test)} test, sha256 {d.sha256[:12]}"
+    )

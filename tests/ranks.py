@@ -1,0 +1,69 @@
+"""What the processes of a torchrun job do in tests/test_parallel.py: train on random images and leave the weights."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from conftest import random_dataset
+from torch import Tensor
+
+from rdlib.__main__ import main
+from rdlib.data import Dataset
+from rdlib.errors import RdlibError
+from rdlib.methods import JointRD, Supervised
+from rdlib.models import plain, resnet
+from rdlib.parallel import joined, shard
+from rdlib.recipe import Recipe
+from rdlib.teaching import Method
+from rdlib.train import evaluate, fit
+
+RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=0.02, crop_padding=1, cutout=3)  # 4 steps an epoch
+
+
+@dataclass(frozen=True)
+class Double(Dataset):
+    """In float64, so that only a real difference is a difference."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        return super().normalise(images).double()
+
+
+def method(name: str) -> Method:
+    torch.manual_seed(1)
+    student, teacher = plain(18, 10, 4), resnet(18, 10, width=4)
+    made = {
+        "supervised": lambda: Supervised(student),
+        "frozen": lambda: JointRD(student, teacher),
+        "fading": lambda: JointRD(student, teacher, m_min=0.0),  # its mixed paths end half-way
+        "joint": lambda: JointRD(student, teacher, regime="joint"),
+    }
+    return made[name]().double()
+
+
+def train(name: str, folder: Path, checkpoint: Path | None = None, seed: int = 0) -> None:
+    """Weights, curve and accuracy of a method into `folder`."""
+    data = Double(**vars(random_dataset(train=70, test=33, seed=seed)))
+    made = method(name)
+    curve = list(fit(made, data, RECIPE, checkpoint=checkpoint, progress=False))
+    accuracy = evaluate(made.student, data, data.test)
+    if shard().rank == 0:
+        curve = [replace(epoch, seconds=0.0) for epoch in curve]
+        result = {"weights": made.state_dict(), "curve": [str(epoch) for epoch in curve], "accuracy": str(accuracy)}
+        torch.save(result, folder / f"{name}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    mode, folder, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    try:
+        if mode == "cli":
+            sys.argv[1:] = names
+            main()
+        else:
+            with joined(torch.device("cpu")):
+                for name in names:
+                    checkpoint = folder / f"{name}.checkpoint" if mode == "resumable" else None
+                    train(name, folder, checkpoint, seed=shard().rank if mode == "other-data" else 0)
+    except RdlibError as error:
+        sys.exit(f"error: {error}")
