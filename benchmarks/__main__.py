@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from benchmarks import growth as growth_of
+from benchmarks import imagenet as imagenet_of
 from benchmarks import packing as packing_of
 from benchmarks import report as reports
 from benchmarks.memory import peak
@@ -97,6 +98,23 @@ def growth(
     axes = growth_of.QUICK if quick else growth_of.AXES[plan.device.type]
     entries = growth_of.measure(base, axes, plan, kept(results, quick))
     console.print("\n".join(reports.growth_section(entry) for entry in entries))
+
+
+@app.command()
+def imagenet(
+    device: DeviceOption = None,
+    threads: ThreadsOption = 1,
+    rounds: RoundsOption = 5,
+    depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 50,
+    batch_size: Annotated[int | None, typer.Option(help="Images a batch; default: 8, on CUDA 64.")] = None,
+    results: FolderOption = None,
+) -> None:
+    """A training step at 224x224, supervised and JointRD: what notebook 05 reckons the hours of table 4 from."""
+    plan = plan_on(device, threads, rounds)
+    batch = batch_size or (64 if plan.device.type == "cuda" else 8)
+    for entry in imagenet_of.measure(depth, batch, plan, results or FOLDER):
+        speed, rate = entry["images_per_second"], entry["rate"] / 1e9
+        console.print(f"{entry['setting']['method']}-{depth}: {speed:.3g} images/s, {rate:.4g} GFLOP/s")
 
 
 @app.command()

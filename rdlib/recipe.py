@@ -1,7 +1,7 @@
 """The recipe: how long and how to train, as a value."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, get_args
 
 from rdlib.errors import ConfigError, require_choice
@@ -31,6 +31,10 @@ class Recipe:
     # None in the fields below means "as if the field did not exist": runs that lack it keep their id.
     cutout: int | None = None  # side in pixels of a square blanked in each image (DeVries and Taylor, 2017)
     image_size: int | None = None  # folders of photographs: random resized crop to this side, and the ImageNet stem
+
+    def at_batch_size(self, batch_size: int) -> "Recipe":
+        """The recipe for another batch, its learning rate scaled linearly (Goyal et al., 2017, section 2.1)."""
+        return replace(self, batch_size=batch_size, learning_rate=self.learning_rate * batch_size / self.batch_size)
 
     def __post_init__(self) -> None:
         require_choice("schedule", self.schedule, get_args(Schedule))

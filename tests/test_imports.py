@@ -12,9 +12,8 @@ import rdlib
 FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "models", "losses", "sources", "data", "photographs", "teaching", "methods"),
-    *("checkpoint", "step", "train", "runs", "experiment", "adopt", "flops", "status", "workers", "sweep", "profiles"),
-    *("tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command"),
-    *("__main__",),
+    *("checkpoint", "step", "train", "runs", "experiment", "adopt", "flops", "cost", "status", "workers", "sweep"),
+    *("profiles", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command", "__main__"),
 )
 
 

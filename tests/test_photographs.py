@@ -1,6 +1,7 @@
 """Folders of photographs: batches that depend on seed, epoch and image alone, and errors that name the file."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -241,6 +242,7 @@ def test_a_damaged_or_missing_file_is_named_in_one_sentence(folder, root, worker
     with pytest.raises(DataError) as caught:
         training(images, recipe=replace(RECIPE, batch_size=18))
     assert str(caught.value) == f"{named}, then run the same command again; finished epochs are kept"
+    assert multiprocessing.active_children() == []  # though the traceback is still held
     assert "Traceback" not in "".join(capfd.readouterr())
     evaluation(images)
 
@@ -278,6 +280,7 @@ def test_a_worker_that_is_killed_says_what_to_lower(pets):
     reader = photographs.Reader(pets.folder, pets.train, Dies(), "")
     with pytest.raises(DataError, match="RDLIB_WORKERS below 1") as caught:
         list(photographs.read_ahead(reader, [[0, 1]], 1, False))
+    assert multiprocessing.active_children() == []
     assert_one_sentence(caught.value)
 
 

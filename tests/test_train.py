@@ -533,6 +533,11 @@ def test_photographs_alone_can_be_cropped_to_a_size(dataset):
         next(fit(supervised(), dataset, Recipe(1, 16, crop_padding=0, image_size=32), progress=False))
 
 
+def test_a_larger_batch_scales_the_rate_linearly_and_is_another_recipe():
+    assert Recipe().at_batch_size(512) == Recipe(batch_size=512, learning_rate=0.4)
+    assert Recipe().at_batch_size(128) == Recipe()
+
+
 def test_a_step_schedule_never_starts_below_its_learning_rate(dataset):
     (epoch,) = fit(supervised(), dataset, Recipe(1, 16), progress=False)
     assert epoch.learning_rate == 0.1
