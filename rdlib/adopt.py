@@ -8,12 +8,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rdlib.errors import CheckpointError, ConfigError
-from rdlib.experiment import pick_device, provenance, require_same_images
+from rdlib.experiment import pick_device, require_same_images
 from rdlib.models import StagedResNet, resnet
 from rdlib.photographs import Photographs, load_images
+from rdlib.provenance import provenance
 from rdlib.recipe import Recipe
 from rdlib.runs import Record, Run, Store, sha256_of
-from rdlib.train import Epoch, evaluate
+from rdlib.train import evaluate
 
 
 def adopt(
@@ -54,12 +55,7 @@ def adopt(
     test = evaluate(network, images, images.test)
     seconds = time.perf_counter() - started
     metrics = {"test_top1": test.top1, "test_top5": test.top5, "tune_top1": None, "train_loss": None}
-    origin = provenance(run, images, [Epoch(0, seconds, 0.0, {}, 0.0)], device)
-    origin |= {
-        "images_per_second": round(len(images.test) / seconds, 1),
-        "protocol": "adopted",
-        "source_sha256": source,
-    }
+    origin = provenance(images, device, seconds, len(images.test)) | {"protocol": "adopted", "source_sha256": source}
     return store.save(Record(run, metrics, [], origin), network)
 
 

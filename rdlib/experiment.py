@@ -1,21 +1,12 @@
 """Carry out a run: build its networks, train, evaluate, and leave a record that says where it came from."""
 
 import contextlib
-import hashlib
 import json
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-import torchvision
 
 from rdlib.data import Images
 from rdlib.errors import ConfigError, RecordError
@@ -23,8 +14,9 @@ from rdlib.methods import METHODS
 from rdlib.models import StagedResNet, resnet
 from rdlib.parallel import joined, require_agreement, shard
 from rdlib.photographs import load_images
+from rdlib.provenance import code_digest, provenance
 from rdlib.recipe import PAPER_RECIPES, PAPER_WIDTH
-from rdlib.runs import ROOT, Record, Run, Store
+from rdlib.runs import Record, Run, Store
 from rdlib.teaching import Method
 from rdlib.train import Epoch, evaluate, fit
 
@@ -81,7 +73,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
             "tune_top1": epochs[-1].tune_top1,
             "train_loss": sum(epochs[-1].losses.values()),
         }
-        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], provenance(run, images, epochs, device))
+        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], made_by(run, images, epochs, device))
         if shard().rank == 0:
             record = store.save(record, method.student)
             checkpoint.unlink(missing_ok=True)
@@ -130,61 +122,13 @@ def tidy(epoch: Epoch) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 
-def provenance(run: Run, dataset: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
-    """Where a record came from: code, machine and data, without a path or a host name."""
-    seconds = sum(epoch.seconds for epoch in epochs)
-    split = dataset.train if run.recipe.holdout == "test" else dataset.train_without_tune
-    images = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
+def made_by(run: Run, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
+    """Provenance of a training, with the protocol it followed."""
+    split = images.train if run.recipe.holdout == "test" else images.train_without_tune
+    worked = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
     full = run.width == PAPER_WIDTH and PAPER_RECIPES.get(run.dataset) == run.recipe
-    if device.type == "cuda":
-        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-        memory = peak_resident_bytes()
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1),
-        "device": name,
-        "threads": torch.get_num_threads(),
-        "processes": shard().size,
-        "peak_memory_bytes": memory,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "numpy": np.__version__,
-        },
-        "data_sha256": dataset.sha256,
-        "protocol": "full" if full else "reduced",
-    }
-
-
-def peak_resident_bytes() -> int:
-    """Largest memory this process has held. Linux's ru_maxrss also counts what its parent held before starting it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def code_digest() -> str:
-    """SHA-256 over the files of rdlib: what the processes of one job must share."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def git(*arguments: str) -> str | None:
-    """Output of a git command in the repository, or None where there is no git or no repository."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-    return None
+    seconds = sum(epoch.seconds for epoch in epochs)
+    return provenance(images, device, seconds, worked) | {"protocol": "full" if full else "reduced"}
 
 
 def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:

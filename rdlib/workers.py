@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.experiment import code_digest, pick_device, train
+from rdlib.experiment import pick_device, train
 from rdlib.photographs import load_images
+from rdlib.provenance import code_digest
 from rdlib.runs import Record, Run, Store
 
 Result = Record | str | None  # a record, the sentence of a failure, or None where the process died

@@ -12,8 +12,9 @@ import rdlib
 FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "models", "losses", "sources", "data", "photographs", "teaching", "methods"),
-    *("checkpoint", "step", "train", "runs", "experiment", "adopt", "flops", "cost", "status", "workers", "sweep"),
-    *("profiles", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command", "__main__"),
+    *("checkpoint", "step", "train", "runs", "provenance", "experiment", "adopt", "flops", "cost", "status", "workers"),
+    *("sweep", "profiles", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command"),
+    "__main__",
 )
 
 

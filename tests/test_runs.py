@@ -545,7 +545,7 @@ def test_only_the_papers_recipe_and_width_on_its_data_is_the_full_protocol(datas
     }
     for expected, cases in variants.items():
         for run in cases:
-            assert experiment.provenance(run, dataset, [epoch()], torch.device("cpu"))["protocol"] == expected
+            assert experiment.made_by(run, dataset, [epoch()], torch.device("cpu"))["protocol"] == expected
 
 
 def epoch() -> Any:

@@ -1,0 +1,71 @@
+"""Where a record came from: code, machine and data, without a path or a host name."""
+
+import contextlib
+import hashlib
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from rdlib.data import Images
+from rdlib.parallel import shard
+from rdlib.runs import ROOT
+
+
+def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
+    """What a record says of its making; `images` were worked on in `seconds`."""
+    if device.type == "cuda":
+        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+        memory = peak_resident_bytes()
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "processes": shard().size,
+        "peak_memory_bytes": memory,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+        "data_sha256": data.sha256,
+    }
+
+
+def peak_resident_bytes() -> int:
+    """Largest memory this process has held. Linux's ru_maxrss also counts what its parent held before starting it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def code_digest() -> str:
+    """SHA-256 over the files of rdlib: what the processes of one job must share."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def git(*arguments: str) -> str | None:
+    """Output of a git command in the repository, or None where there is no git or no repository."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return None
