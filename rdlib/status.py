@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.live import Live
+from rich.text import Text
 
 from rdlib.errors import RdlibError
 from rdlib.flops import run_flops
@@ -45,60 +46,58 @@ class Status:
 
     def __init__(self, todo: Sequence[Run], size: int):
         self.cost, self.size = costs(todo), size
-        self.since: dict[Run, float] = {}
+        self.since: dict[Run, float] = {}  # of the runs that train now
         self.waiting = set(todo)
-        self.spent = self.seconds = 0.0  # arithmetic and time of what has ended
+        self.failed = 0
+        self.spent = self.seconds = 0.0  # arithmetic and time of what has been trained
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=self.console,
-            disable=not todo or not self.console.is_terminal,
-        )
-        self.all = self.progress.add_task("runs", total=len(todo), note="")
-        self.lines: dict[Run, TaskID] = {}
+        self.live = Live(console=self.console, get_renderable=self.screen, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        if self.console.is_terminal and self.cost:
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        self.live.stop()
+
+    def screen(self) -> Text:
+        """What a terminal shows below the lines of what has ended."""
+        failed = f" ({self.failed} failed)" if self.failed else ""
+        done = len(self.cost) - len(self.waiting)
+        text = f"{done} of {len(self.cost)} runs done{failed}, {len(self.since)} running{self.left(', ')}"
+        for run, since in list(self.since.items()):
+            expected = self.expected(run)
+            of = f" of about {duration(expected)}" if expected else ""
+            text += f"\n  {duration(time.monotonic() - since)}{of}  {run.label}"
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
     def started(self, run: Run) -> None:
         self.since[run] = time.monotonic()
-        expected = self.expected(run)
-        note = f"of about {duration(expected)}" if expected else ""
-        self.lines[run] = self.progress.add_task(f"  {run.label}", total=None, note=note)
 
-    def ended(self, run: Run, sentence: str | None, trained: bool = False) -> None:
-        """Print a line for a run that is done or failed (it may never have started); None: it is tried again."""
+    def ended(self, run: Run, sentence: str, trained: bool = False) -> None:
+        """Print a line for a run that is done or failed (it may never have started)."""
         began = self.since.pop(run, None)
-        if run in self.lines:
-            self.progress.remove_task(self.lines.pop(run))
+        self.waiting.discard(run)
         if trained and began is not None:
             self.seconds += time.monotonic() - began
             self.spent += self.cost[run]
-        if sentence is None:
-            return
-        self.waiting.discard(run)
-        self.progress.update(self.all, advance=1, note=self.left())
+        self.failed += not trained
         done = len(self.cost) - len(self.waiting)
         self.console.print(f"{done}/{len(self.cost)}  {run.id}  {run.label}: {sentence}{self.left('; ')}")
 
+    def tried_again(self, run: Run) -> None:
+        self.since.pop(run, None)
+
     def expected(self, run: Run) -> float | None:
-        """Seconds a run should take, from those that have ended."""
+        """Seconds a run should take, from those that have been trained."""
         return self.cost[run] * self.seconds / self.spent if self.spent else None
 
     def left(self, before: str = "") -> str:
-        """Time until everything is done, shared among the places; empty before the first run has ended."""
+        """Time until everything is done, shared among the places; empty before the first run has been trained."""
         if not self.spent or not self.waiting:
             return ""
-        now = time.monotonic()
-        work = 0.0
+        work, now = 0.0, time.monotonic()
         for run in self.waiting:
             expected = self.expected(run) or 0.0
             work += max(0.0, expected - (now - self.since[run])) if run in self.since else expected

@@ -63,7 +63,7 @@ def sweep(
                     outcome.trained.append(result)
                     status.ended(run, describe(result), trained=True)
                 elif result is None and attempts[run] < ATTEMPTS:
-                    status.ended(run, None)
+                    status.tried_again(run)
                     todo.insert(0, run)
                 else:
                     fail(run, result or DIED, todo, outcome, status)

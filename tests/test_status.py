@@ -64,9 +64,12 @@ def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys):
         # One of 60 s is due now, one of 120 s waits: shared among two places.
         assert status.left() == "about 60 s left"
         status.started(todo[2])
+        assert status.screen().plain.splitlines()[0] == "1 of 3 runs done, 2 running, about 60 s left"
+        assert status.screen().plain.splitlines()[2] == f"  0 s of about 2 min  {todo[2].label}"
         clock[0] = 120.0
         assert status.left() == "about 30 s left"
         status.ended(todo[1], "FAILED: a disk")
+        assert status.screen().plain.startswith("2 of 3 runs done (1 failed), 1 running")
         status.ended(todo[2], "done", trained=True)
         assert status.left() == ""
     lines = capsys.readouterr().out.splitlines()
@@ -78,7 +81,7 @@ def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys):
 def test_a_run_that_is_tried_again_prints_nothing(clock, capsys):
     with Status([PLAIN], 1) as status:
         status.started(PLAIN)
-        status.ended(PLAIN, None)
+        status.tried_again(PLAIN)
     assert capsys.readouterr().out == ""
 
 
