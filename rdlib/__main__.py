@@ -62,10 +62,8 @@ def train(
         int | None, typer.Option(help="Photographs: side of their random crops; also chooses the ImageNet stem.")
     ] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
-    run_id: Annotated[
-        str | None,
-        typer.Option("--run", "--again", help="Train the run of this id, recorded or of a profile."),
-    ] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="Train the run with this id, of a profile.")] = None,
+    again: Annotated[str | None, typer.Option(help="Repeat the run with this id, e.g. for its weights.")] = None,
     store: StoreOption = RESULTS,
     device: DeviceOption = None,
 ) -> None:
@@ -74,8 +72,8 @@ def train(
     Several GPUs share it under torchrun: `torchrun --nproc-per-node 8 -m rdlib train ...`.
     """
     place = Store(store)
-    if run_id:
-        run = known_run(place, run_id)
+    if again or run_id:
+        run = known_run(place, again or run_id or "")
     else:
         recipe = Recipe(
             epochs=epochs,
@@ -91,17 +89,14 @@ def train(
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher)  # type: ignore[arg-type]
-        found = place.record(run)
-        if found is not None:
-            require_same_images(run, place, load_images(dataset, image_size=image_size))
-            console.print(f"{run.id} is trained already: {describe(found)}")
-            return
-    first = os.environ.get("RANK", "0") == "0"
-    if first:
-        console.print(f"{run.id}  {run.label}")
+    found = place.record(run)
+    if found is not None and not again:
+        require_same_images(run, place, load_images(run.dataset, image_size=run.recipe.image_size))
+        say(f"{run.id} is trained already: {describe(found)}")
+        return
+    say(f"{run.id}  {run.label}")
     record = train_run(run, place, device)
-    if first:
-        console.print(f"{run.id}  {describe(record)}")
+    say(f"{run.id}  {describe(record)}")
 
 
 @app.command()
@@ -119,6 +114,12 @@ def adopt(
 
     record = adopt_file(file, dataset, depth, width, image_size, Store(store), device)
     console.print(f"{record.run.id}  {describe(record)}")
+
+
+def say(line: str) -> None:
+    """Print; under torchrun the first process alone does."""
+    if os.environ.get("RANK", "0") == "0":
+        console.print(line)
 
 
 def parse_option(text: str) -> tuple[str, object]:

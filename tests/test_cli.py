@@ -208,6 +208,15 @@ def test_a_damaged_record_is_named(command, store, tiny_runs):
         assert err.startswith(f"error: record {path.name}")
 
 
+def test_a_run_of_a_profile_is_trained_by_its_id(command, store, tiny_runs, monkeypatch):
+    run = tiny_runs()
+    monkeypatch.setattr("rdlib.__main__.runs_of", lambda rows: [run])
+    assert command("train", "--run", run.id, "--store", str(store.root))[0] == 0
+    assert [record.run for record in store.records()] == [run]
+    code, out, _ = command("train", "--run", run.id, "--store", str(store.root))
+    assert (code, "is trained already" in out) == (0, True)
+
+
 def test_the_list_of_a_sweep_trains_nothing(command, store):
     code, out, _ = command("sweep", "quick", "--table", "3", "--list", "--store", str(store.root))
     assert code == 0
