@@ -5,6 +5,7 @@ Exit code 1: a run failed or a cell disagrees; 2: bad input; 130: interrupted.
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def train(
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
     seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
-    teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run; with --run, for its own.")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="Method option NAME=VALUE, e.g. regime=joint; repeatable.")
     ] = None,
@@ -74,6 +75,8 @@ def train(
     place = Store(store)
     if again or run_id:
         run = known_run(place, again or run_id or "")
+        if teacher is not None:
+            run = replace(run, teacher=teacher)
     else:
         recipe = Recipe(
             epochs=epochs,
@@ -248,16 +251,22 @@ def main() -> None:
     try:
         app()
     except RdlibError as error:
-        rank = os.environ.get("RANK")  # of torchrun
-        print(f"error{f' (rank {rank})' if rank else ''}: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        leave(f"error: {error}", 2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             print("run the same command again: finished epochs and runs are kept", file=sys.stderr)
         raise
     except OSError as error:  # a full disk, a folder without permission
-        print(f"error: {error}: make room or make it writable, then run the same command again", file=sys.stderr)
-        sys.exit(2)
+        leave(f"error: {error}: make room or make it writable, then run the same command again", 2)
+
+
+def leave(sentence: str, code: int) -> None:
+    """Print and exit; under torchrun at once, since an orderly end would wait for the other processes."""
+    rank = os.environ.get("RANK")
+    print(sentence if rank is None else f"rank {rank}: {sentence}", file=sys.stderr, flush=True)
+    if rank is not None:
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

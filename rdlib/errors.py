@@ -39,6 +39,10 @@ class NonFiniteLossError(RdlibError):
     """A loss term became NaN or infinite; the message names epoch, step and term."""
 
 
+class RankError(RdlibError):
+    """Another process of a torchrun job that ended, so that this one cannot go on."""
+
+
 def require_choice(what: str, value: object, choices: Iterable[object]) -> None:
     """Raise ConfigError unless value is one of choices."""
     options = list(choices)

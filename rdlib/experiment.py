@@ -1,9 +1,11 @@
 """Carry out a run: build its networks, train, evaluate, and leave a record that says where it came from."""
 
 import contextlib
+import fcntl
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -14,9 +16,9 @@ from rdlib.methods import METHODS
 from rdlib.models import StagedResNet, resnet
 from rdlib.parallel import joined, require_agreement, shard
 from rdlib.photographs import load_images
-from rdlib.provenance import code_digest, provenance
-from rdlib.recipe import PAPER_RECIPES, PAPER_WIDTH
-from rdlib.runs import Record, Run, Store
+from rdlib.provenance import code_digest, forget_peak_memory, provenance
+from rdlib.recipe import PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
+from rdlib.runs import Record, Run, Store, defaults_of, sha256_of
 from rdlib.teaching import Method
 from rdlib.train import Epoch, evaluate, fit
 
@@ -47,37 +49,50 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     one writes. Raises before training when the store cannot be written, or the processes differ in code or data.
     """
     store.require_writable()
-    with joined(pick_device(device)) as device:
+    with joined(pick_device(device)) as device, locked(store.checkpoint_path(run)), memory_named(run):
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # else loaders would open the first GPU as well
+        forget_peak_memory(device)
         images = load_images(run.dataset, device=device, image_size=run.recipe.image_size)
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
         checkpoint = store.checkpoint_path(run)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        with memory_named(run):
-            training = fit(
-                method,
-                images,
-                run.recipe,
-                seed=run.seed,
-                checkpoint=checkpoint,
-                progress=progress,
-                description=run.label,
-            )
-            epochs = list(training)
-            test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
+        told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
+        epochs = list(fit(method, images, run.recipe, seed=run.seed, **told))
+        test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
         metrics = {
             "test_top1": test.top1 if test else None,
             "test_top5": test.top5 if test else None,
             "tune_top1": epochs[-1].tune_top1,
             "train_loss": sum(epochs[-1].losses.values()),
         }
-        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], made_by(run, images, epochs, device))
+        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], made_by(run, store, images, epochs, device))
         if shard().rank == 0:
             record = store.save(record, method.student)
             checkpoint.unlink(missing_ok=True)
         return record
+
+
+@contextlib.contextmanager
+def locked(checkpoint: Path) -> Iterator[None]:
+    """Hold a run, so that no two sweeps train it at once; the lock ends with the process, however that ends."""
+    if shard().rank > 0:
+        yield
+        return
+    path = checkpoint.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordError("another process trains this run now: wait for it, or stop it") from error
+        except OSError:  # a file system without locks: go on without
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -86,7 +101,7 @@ def memory_named(run: Run) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        if not any(sign in str(error).lower() for sign in ("out of memory", "alloc_failed", "allocate memory")):
             raise
         raise ConfigError(
             f"out of memory with batch_size {run.recipe.batch_size}, width {run.width}, depth {run.depth}: lower "
@@ -107,10 +122,17 @@ def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
 
 
 def pick_device(name: str | torch.device | None) -> torch.device:
-    """The named device, or CUDA where there is one, else the CPU. Raises ConfigError where it is not available."""
+    """The named device, or CUDA where there is one, else the CPU. Raises ConfigError where it is not available.
+
+    Nothing is put on a GPU to find out: a process that only starts others should hold none.
+    """
+    available = torch.cuda.is_available()
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
+        device = torch.device(name or ("cuda" if available else "cpu"))
+        if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
+            raise RuntimeError("no such GPU")
+        if device.type != "cuda":
+            torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} is not available here: use cpu, or cuda where there is a GPU") from error
     return device
@@ -122,13 +144,21 @@ def tidy(epoch: Epoch) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 
-def made_by(run: Run, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
-    """Provenance of a training, with the protocol it followed."""
+def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
+    """Provenance of a training, with the weights that taught it and the protocol it followed."""
     split = images.train if run.recipe.holdout == "test" else images.train_without_tune
     worked = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
-    full = run.width == PAPER_WIDTH and PAPER_RECIPES.get(run.dataset) == run.recipe
-    seconds = sum(epoch.seconds for epoch in epochs)
-    return provenance(images, device, seconds, worked) | {"protocol": "full" if full else "reduced"}
+    origin = provenance(images, device, sum(epoch.seconds for epoch in epochs), worked)
+    if run.teacher is not None:
+        origin["teacher_weights_sha256"] = sha256_of(store.weights_path(store.run(run.dataset, run.teacher)))
+    return origin | {"protocol": "full" if is_the_papers(run) else "reduced"}
+
+
+def is_the_papers(run: Run) -> bool:
+    """Whether a run has the width, the recipe and the options of the paper's protocol (in either regime)."""
+    wanted = defaults_of(run.method) | PAPER_OPTIONS.get(run.dataset, {}).get(run.method, {})
+    options = all(value == wanted[name] for name, value in run.options.items() if name != "regime")
+    return options and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPES.get(run.dataset)
 
 
 def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:

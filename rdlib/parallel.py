@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from rdlib.errors import ConfigError
+from rdlib.errors import ConfigError, RankError
 
 PATIENCE = timedelta(minutes=30)  # longer than the slowest evaluation or data scan of another process
 Batch = TypeVar("Batch", Tensor, Sequence[int])
@@ -66,8 +66,12 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         raise ConfigError(f"the processes of torchrun did not meet ({reason}): check its address and port") from error
     try:
         yield device
-    finally:
-        dist.destroy_process_group()
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("gloo", "NCCL", "Connection closed", "Connection reset")):
+            raise
+        raise RankError("another process of this job has ended: see its message, then start again") from error
+    # Not after an error: taking NCCL down waits for the other ranks, and they wait for this one.
+    dist.destroy_process_group()
 
 
 def require_agreement(facts: Mapping[str, object]) -> None:

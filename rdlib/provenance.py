@@ -26,9 +26,11 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
     else:
         name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
         memory = peak_resident_bytes()
+    changes = git("status", "--porcelain", "--", "rdlib")
     return {
         "commit": git("rev-parse", "HEAD"),
-        "dirty": bool(git("status", "--porcelain", "--", "rdlib")),
+        "dirty": None if changes is None else bool(changes),  # None where there is no git, as on a bare GPU machine
+        "code_sha256": code_digest(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
@@ -44,6 +46,14 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
         },
         "data_sha256": data.sha256,
     }
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Start measuring anew, so that a record does not count what ran before in the same process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_resident_bytes() -> int:

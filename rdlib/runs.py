@@ -208,6 +208,9 @@ class Store:
     def checkpoint_path(self, run: Run) -> Path:
         return self.weights_path(run).with_suffix(".checkpoint")
 
+    def repeated_path(self, run: Run) -> Path:
+        return self.root / "repeated" / run.dataset / f"{run.id}.json"
+
     def record(self, run: Run) -> Record | None:
         """The run's record, or None where there is none yet."""
         path = self.record_path(run)
@@ -228,11 +231,13 @@ class Store:
         return self.weights_path(run).exists()
 
     def network(self, run: Run) -> StagedResNet:
-        """The trained student of a run, on the CPU, in eval mode; weights must be those its record describes."""
+        """The trained student of a run, on the CPU, in eval mode; weights must be those a record of it describes."""
         record, path = self.record(run), self.weights_path(run)
         if record is None or not path.exists():
             raise ConfigError(f"run {run.id} has no trained weights here: `python -m rdlib train --again {run.id}`")
-        if sha256_of(path) != record.provenance["weights_sha256"]:
+        repeated = self.repeated_path(run)
+        described = [record, *([Record.read(repeated)] if repeated.exists() else [])]
+        if sha256_of(path) not in {one.provenance["weights_sha256"] for one in described}:
             raise CheckpointError(
                 f"weights {path.name} are damaged or not those of their record: delete the file and train again"
             )
@@ -259,40 +264,28 @@ class Store:
                 ) from error
 
     def save(self, record: Record, network: StagedResNet) -> Record:
-        """Weights first, then the record, both atomic: a record is never without the weights it describes.
+        """Weights first, then the record, both atomic: weights are never without a record that describes them.
 
-        Where the run has a record already, that one stands if the weights are the same. Otherwise it moves to
-        `replaced/`, with the records of its students, which another network taught. Returns the record that stands.
+        A record, once there, stands. Where a run is repeated, e.g. on another GPU for its lost weights, and rounds
+        otherwise, the new weights' own record goes to `repeated/`. Returns the record that stands.
         """
-        run, weights, path = record.run, self.weights_path(record.run), self.record_path(record.run)
+        run, weights, old = record.run, self.weights_path(record.run), self.record(record.run)
+        path = self.repeated_path(run) if old else self.record_path(run)
         for folder in (weights.parent, path.parent):
             folder.mkdir(parents=True, exist_ok=True)
         temporary = weights.with_suffix(f".{os.getpid()}.tmp")
         try:
             save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
             record.provenance["weights_sha256"] = sha256_of(temporary)
-            old = self.record(run)
-            same = old is not None and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]
-            if old is not None and not same:
-                self.set_aside(run)
             os.replace(temporary, weights)
-            if old is not None and same:
+            if old and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]:
                 return old
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(record.to_json())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        return record
-
-    def set_aside(self, run: Run) -> None:
-        """Move the record of a run, and of every run it taught, to `replaced/`; nothing is deleted."""
-        aside = self.root / "replaced"
-        aside.mkdir(exist_ok=True)
-        for record in self.records():
-            if run.id in (record.run.id, record.run.teacher):
-                path = self.record_path(record.run)
-                os.replace(path, aside / f"{record.run.id}-{sha256_of(path)[:8]}.json")
+        return old or record
 
 
 def sha256_of(path: Path) -> str:

@@ -28,12 +28,10 @@ def duration(seconds: float) -> str:
 def costs(runs: Sequence[Run]) -> dict[Run, float]:
     """Arithmetic of each run relative to the others; equal where the data are not at hand."""
     try:
-        images = {run.dataset: load_images(run.dataset, image_size=run.recipe.image_size) for run in runs}
-        return {
-            run: float(run_flops(run, len(data.train), data.side, len(data.classes)))
-            for run in runs
-            for data in [images[run.dataset]]
-        }
+        names = {(run.dataset, run.recipe.image_size) for run in runs}
+        images = {name: load_images(name, image_size=size) for name, size in names}
+        shapes = {name: (len(data.train), data.side, len(data.classes)) for name, data in images.items()}
+        return {run: float(run_flops(run, *shapes[run.dataset])) for run in runs}
     except RdlibError:
         return dict.fromkeys(runs, 1.0)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.models import DiracConv2d
-from rdlib.parallel import replicate, synchronise_norms
+from rdlib.parallel import replicate, shard, synchronise_norms
 from rdlib.recipe import Recipe
 from rdlib.teaching import Method
 
@@ -77,17 +77,21 @@ class Step:
     """
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device, speed: Speed = FAST):
-        memory_format = torch.channels_last if speed.channels_last else torch.contiguous_format
-        method.to(device, memory_format=memory_format)  # type: ignore[call-overload]
-        synchronise_norms(method)
+        self.layout = torch.channels_last if speed.channels_last else torch.contiguous_format
+        method.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        for part in method.children():
+            if any(p.requires_grad for p in part.parameters()):
+                synchronise_norms(part)
         self.optimizer = make_optimizer(method, recipe, speed.on(speed.fused, device))
         self.terms, self.device, self.speed = replicate(Terms(method), method.partial), device, speed
         if speed.on(speed.compile, device):
             torch._dynamo.reset()  # a run's variants count against dynamo's limit, not those of all runs before it
-            method.compile()
+            # SyncBatchNorm breaks compiled graphs in two, so of several processes only a frozen teacher's is compiled.
+            method.compile(learning=shard().size == 1)
         self.teaches = method.teacher_learns
 
     def __call__(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        images = images.contiguous(memory_format=self.layout)
         teaching: dict[str, Tensor] = {}
         if self.teaches:
             with autocast(self.device, self.speed):

@@ -1,7 +1,7 @@
 """Many runs: whatever records are missing, in the given order but teachers before students; failures come last."""
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 
 from rdlib.errors import SweepError
@@ -46,6 +46,7 @@ def sweep(
     goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
     failed teacher are noted too. Raises RecordError when the store cannot be written, ConfigError for bad arguments.
     """
+    store = Store(store.root.resolve())  # a worker may have another working directory
     store.require_writable()
     todo, outcome = missing(runs, store), Outcome()
     attempts = dict.fromkeys(todo, 0)
@@ -78,7 +79,10 @@ def ready(todo: Sequence[Run], running: Iterable[Run]) -> Run | None:
 
 def outcome_of(future: Future[Result]) -> Result:
     """What a run gave; a cluster that loses a worker says so through an exception."""
-    error = future.exception()
+    try:
+        error = future.exception()
+    except CancelledError as gone:
+        raise SweepError("the Dask cluster has gone: start it and run the same command again") from gone
     return f"{type(error).__name__}: {error}".splitlines()[0] if error else future.result()
 
 

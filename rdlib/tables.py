@@ -15,7 +15,7 @@ import pandas as pd
 from rdlib.errors import RecordError, require_choice
 from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
-from rdlib.recipe import PAPER_RECIPE
+from rdlib.recipe import PAPER_OPTIONS, PAPER_RECIPE
 from rdlib.runs import RESULTS, Record, Run, Store
 
 PAPER_RATE = PAPER_RECIPE.learning_rate
@@ -57,6 +57,7 @@ def make_row(
 ) -> Row:
     """One run a seed; the teacher of a seed is the run of that seed in the row `teachers`."""
     method, options = TAUGHT[taught_by]
+    options = options | PAPER_OPTIONS.get(profile.dataset, {}).get(method, {})
     ids = [None if teachers is None else teachers.runs[i].id for i in range(len(profile.seeds))]
     runs = tuple(
         Run(profile.dataset, method, depth, profile.width, shortcuts, seed, profile.recipe, options, teacher)

@@ -48,10 +48,10 @@ class Method(nn.Module, ABC):
         options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
         return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
 
-    def compile(self) -> None:
-        """torch.compile the networks' stages; the method's few own operations stay eager."""
+    def compile(self, learning: bool = True) -> None:
+        """torch.compile the networks' stages (without `learning` a frozen teacher's alone); all else stays eager."""
         for network in self.children():
-            if isinstance(network, StagedResNet):
+            if isinstance(network, StagedResNet) and (learning or not next(network.parameters()).requires_grad):
                 network.compile_stages()
 
 

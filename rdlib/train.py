@@ -16,7 +16,7 @@ from rdlib.errors import ConfigError, NonFiniteLossError
 from rdlib.models import StagedResNet
 from rdlib.parallel import add_up, require_agreement, shard
 from rdlib.recipe import Recipe
-from rdlib.step import FAST, Speed, Step, autocast
+from rdlib.step import FAST, Speed, Step
 from rdlib.teaching import Method
 
 
@@ -41,12 +41,15 @@ class Accuracy:
 
 
 def evaluate(network: StagedResNet, data: Images[S], split: S, batch_size: int = 500) -> Accuracy:
-    """Accuracy of a network in eval mode on every image of a split, each counted once, without augmentation."""
+    """Accuracy of a network in eval mode on every image of a split, each counted once, without augmentation.
+
+    In float32 on every device: bfloat16 logits tie, and a published accuracy should not depend on how ties break.
+    """
     training = network.training
     network.eval()
     correct = torch.zeros(2, dtype=torch.long, device=data.device)
     k = min(5, len(data.classes))
-    with torch.inference_mode(), autocast(data.device):
+    with torch.inference_mode():
         for images, labels in data.evaluation_batches(split, batch_size, shard()):
             hits = network(images).topk(k, dim=1).indices == labels.unsqueeze(1)
             correct += torch.stack([hits[:, 0].sum(), hits.sum()])
@@ -97,6 +100,7 @@ def fit(
         raise ConfigError(f"batch_size {recipe.batch_size} cannot be shared by {ours.size} ranks: take a divisor of it")
     data.require_fits(recipe)
     identity = {**method.identity(), "recipe": str(recipe), "seed": seed, "data": data.sha256, "ranks": ours.size}
+    identity["device"] = data.device.type
     step = Step(method, recipe, data.device, speed)
     scheduler = make_scheduler(step.optimizer, recipe, steps)
     history: list[Epoch] = []

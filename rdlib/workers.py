@@ -33,6 +33,9 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        done = store.record(run)  # another sweep may have trained it since this one began
+        if done is not None and store.has_weights(run):
+            return done
         return train(run, store, device, progress=False)
     except RdlibError as error:
         return str(error)
@@ -136,6 +139,12 @@ class Apart(ThreadPoolExecutor):
 
     def in_child(self, work: Callable[..., Any], run: Run, store: Store) -> Any:
         device = self.free.get()
+        try:
+            return self.in_process(work, run, store, device)
+        finally:
+            self.free.put(device)
+
+    def in_process(self, work: Callable[..., Any], run: Run, store: Store, device: str) -> Any:
         # A session of its own: Ctrl-C is for the sweep, which then ends its children.
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -156,7 +165,6 @@ class Apart(ThreadPoolExecutor):
             child.kill()
             child.communicate()
             self.children.discard(child)
-            self.free.put(device)
 
     def end(self) -> None:
         """Kill what still trains; finished epochs are in its checkpoint."""
@@ -181,13 +189,16 @@ def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Cr
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
     with client:
-        store = Store(store.root.resolve())
         probe = store.root / f".sweep-{os.getpid()}"
         probe.touch()
         try:
             names = sorted({run.dataset for run in runs})
             mine = facts(names, store, probe.name)
-            for worker, theirs in client.run(facts, names, store, probe.name).items():
+            try:
+                answers = client.run(facts, names, store, probe.name)
+            except Exception as error:  # whatever a worker without our packages raises
+                raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
+            for worker, theirs in answers.items():
                 for key, value in mine.items():
                     if theirs[key] != value:
                         raise ConfigError(
@@ -195,12 +206,13 @@ def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Cr
                         )
         finally:
             probe.unlink()
-        size = sum(client.nthreads().values())  # type: ignore[no-untyped-call]
-        if size == 0:
+        threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]
+        if set(threads) != {1}:  # with several threads, runs would draw from each other's random numbers
             raise ConfigError(
-                f"the Dask scheduler at {address} has no workers: start some with `dask worker {address}`"
+                f"the Dask workers have {threads or 'no'} threads, each needs one: "
+                f"start them with `dask worker {address} --nthreads 1`"
             )
-        yield Crew(client.get_executor(pure=False), size)  # type: ignore[no-untyped-call]
+        yield Crew(client.get_executor(pure=False), len(threads))  # type: ignore[no-untyped-call]
 
 
 def facts(datasets: Sequence[str], store: Store, probe: str) -> dict[str, str]:

@@ -8,9 +8,9 @@ import torch
 from conftest import random_dataset
 from torch import Tensor
 
-from rdlib.__main__ import main
+from rdlib.__main__ import leave, main
 from rdlib.data import Dataset
-from rdlib.errors import RdlibError
+from rdlib.errors import DataError, RdlibError
 from rdlib.methods import JointRD, Supervised
 from rdlib.models import plain, resnet
 from rdlib.parallel import joined, shard
@@ -41,10 +41,24 @@ def method(name: str) -> Method:
     return made[name]().double()
 
 
-def train(name: str, folder: Path, checkpoint: Path | None = None, seed: int = 0) -> None:
+def fail_on_rank_1(method: Method) -> None:
+    """Its images cannot be read in the second epoch; the other process waits for it in the middle of a step."""
+    losses = method.losses
+
+    def failing(images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        if shard().rank == 1 and progress > 0:
+            raise DataError("train/cat/7.JPEG cannot be read as an image")
+        return losses(images, labels, progress)
+
+    method.losses = failing  # type: ignore[method-assign]
+
+
+def train(name: str, folder: Path, checkpoint: Path | None = None, seed: int = 0, fails: bool = False) -> None:
     """Weights, curve and accuracy of a method into `folder`."""
     data = Double(**vars(random_dataset(train=70, test=33, seed=seed)))
     made = method(name)
+    if fails:
+        fail_on_rank_1(made)
     curve = list(fit(made, data, RECIPE, checkpoint=checkpoint, progress=False))
     accuracy = evaluate(made.student, data, data.test)
     if shard().rank == 0:
@@ -63,7 +77,8 @@ if __name__ == "__main__":
         else:
             with joined(torch.device("cpu")):
                 for name in names:
-                    checkpoint = folder / f"{name}.checkpoint" if mode == "resumable" else None
-                    train(name, folder, checkpoint, seed=shard().rank if mode == "other-data" else 0)
+                    checkpoint = folder / f"{name}.checkpoint" if mode in ("resumable", "failing") else None
+                    other = shard().rank if mode == "other-data" else 0
+                    train(name, folder, checkpoint, seed=other, fails=mode == "failing")
     except RdlibError as error:
-        sys.exit(f"error: {error}")
+        leave(f"error: {error}", 2)

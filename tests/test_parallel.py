@@ -103,6 +103,15 @@ def test_processes_with_other_data_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_of_one_process_ends_the_job_with_its_sentence_and_keeps_the_checkpoint(tmp_path):
+    job = torchrun(tmp_path, "failing", "supervised")
+    output = job.communicate(timeout=60)[0]
+    assert job.returncode
+    assert "rank 1: error: train/cat/7.JPEG cannot be read as an image" in output
+    assert output.count("Traceback (most recent call last)") == 1  # torchrun's own, about its child
+    assert (tmp_path / "supervised.checkpoint").exists()
+
+
 def test_the_command_line_under_torchrun_leaves_one_record(tmp_path):
     network = ["--dataset", "digits", "--depth", "18", "--width", "4", "--store", str(tmp_path), "--device", "cpu"]
     recipe = ["--epochs", "1", "--batch-size", "256", "--no-flip", "--learning-rate", "0.05"]

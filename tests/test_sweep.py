@@ -307,6 +307,16 @@ def test_dask_workers_with_other_code_are_refused_before_anything_trains(cluster
     assert store.records() == []
 
 
+def test_dask_workers_of_several_threads_are_refused(store):
+    """Their runs would draw from each other's random numbers."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:  # noqa: SIM117
+        with pytest.raises(ConfigError, match=r"have \[2\] threads, each needs one: .*--nthreads 1"):
+            sweep(digits_runs(), store, scheduler=cluster.scheduler_address)
+    assert store.records() == []
+
+
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense:x", "127.0.0.1:1"])
 def test_a_scheduler_that_does_not_answer_is_named(address, store, monkeypatch):
     monkeypatch.setattr(workers, "ANSWER_WITHIN", "1s")
