@@ -53,6 +53,14 @@ GROWTH = f"""## How the cost grows
 The fast JointRD step. An epoch is *extrapolated*: measured seconds a step times the whole batches in {EPOCH:,} images.
 
 """
+IMAGENET = """## A step at 224x224
+
+    python -m benchmarks imagenet
+    python -m benchmarks imagenet --device cuda
+
+On one fixed batch, so without reading photographs. Notebook 05 reckons the hours of table 4 from it.
+
+"""
 PACKING = """## How many trainings at once
 
     python -m benchmarks packing --device cuda
@@ -86,7 +94,8 @@ def origin(entry: Entry) -> str:
     turns = f"{p['rounds']} rounds" if p["rounds"] else f"{p['seconds']:g} s of turns"
     how += [f"{p['warm_up']} warm-up turns, then {turns} of {p['steps_a_turn']} steps"]
     commit = f"commit {p['commit'][:12]}{' with changes' if p['dirty'] else ''}" if p["commit"] else "no commit known"
-    return ", ".join([*how, f"torch {p['versions']['torch']}", p["created"][:10], commit]) + ".\n"
+    line = ", ".join([*how, f"torch {p['versions']['torch']}", p["created"][:10], commit]) + ".\n"
+    return line + (f"**Mind:** {p['note']}.\n" if "note" in p else "")
 
 
 def step_section(entry: Entry) -> str:
@@ -166,6 +175,12 @@ def growth_section(entry: Entry) -> str:
     return "\n".join([f"#### With {name}; {fixed}\n", origin(entry), markdown(rows)])
 
 
+def imagenet_section(entry: Entry) -> str:
+    setting = entry["setting"]
+    title = f"#### {setting['method']}, depth {setting['depth']}, width 64, batch {setting['batch_size']}\n"
+    return "\n".join([title, origin(entry), markdown([described(entry)])])
+
+
 def packing_section(entry: Entry) -> str:
     totals = entry["images_per_second"]
     rows = [
@@ -209,6 +224,7 @@ def page(folder: Path) -> str:
         chapter(folder, "step", step_section) + "\n",
         GROWTH + picture(folder, "growth", "Minutes an epoch against depth, width and batch size."),
         chapter(folder, "growth", growth_section) + "\n",
+        IMAGENET + chapter(folder, "imagenet", imagenet_section) + "\n",
         PACKING + chapter(folder, "packing", packing_section),
     ]
     return "".join(parts)
