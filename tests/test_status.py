@@ -1,10 +1,13 @@
 """What a sweep shows, and the arithmetic its estimate of the time rests on."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from rdlib import status as status_module
+from rdlib.cost import hours, measured
+from rdlib.errors import RecordError
 from rdlib.flops import run_flops, step_flops
 from rdlib.recipe import Recipe
 from rdlib.runs import Run
@@ -87,6 +90,21 @@ def test_a_run_that_is_tried_again_prints_nothing(clock, capsys):
 
 def test_without_the_images_all_runs_count_alike():
     assert set(costs([replace(PLAIN, dataset="nowhere"), replace(RESNET, dataset="nowhere")]).values()) == {1.0}
+
+
+def test_hours_are_operations_over_the_rate_measured_for_that_kind_of_step(tmp_path):
+    def entry(method: str, rate: float) -> dict[str, object]:
+        return {"setting": {"method": method}, "provenance": {"device": "cpu x", "threads": 1}, "rate": rate}
+
+    (tmp_path / "imagenet-cpu.json").write_text(
+        json.dumps({"entries": [entry("Supervised", 1e12), entry("JointRD", 2e12)]})
+    )
+    table = hours({"ResNet-50": 36 * 10**15, "plain-50, JointRD": 72 * 10**15}, measured(tmp_path))
+    assert list(table["hours (cpu x, 1 thread)"]) == ["10", "10"]
+    assert list(hours({"ResNet-50": 1}, []).columns) == ["cell"]
+    (tmp_path / "imagenet-cpu.json").write_text("{")
+    with pytest.raises(RecordError, match=r"imagenet-cpu\.json cannot be read"):
+        measured(tmp_path)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
