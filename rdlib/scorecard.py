@@ -42,18 +42,21 @@ def signed(gap: Cell) -> str:
 
 
 def bounds(gap: Cell) -> tuple[float, float]:
-    """95 % confidence interval of a mean paired difference (Student's t); infinite for fewer than two pairs."""
+    """95 % confidence interval of a mean paired difference (Student's t).
+
+    Infinite for fewer than three pairs: two may agree by luck to the last digit, and would then claim certainty.
+    """
     from scipy.stats import t as student_t
 
     n = len(gap.values)
-    if n < 2:
+    if n < 3:
         return -math.inf, math.inf
     half = float(student_t.ppf(0.975, n - 1)) * gap.std / math.sqrt(n)
     return gap.mean - half, gap.mean + half
 
 
 def interval(gap: Cell) -> str:
-    return "{:+.1f} to {:+.1f}".format(*bounds(gap)) if len(gap.values) > 1 else ""
+    return "{:+.1f} to {:+.1f}".format(*bounds(gap)) if len(gap.values) > 2 else ""
 
 
 def compared_to_baselines(rows: Sequence[Row], store: Store) -> pd.DataFrame:
