@@ -207,7 +207,8 @@ def test_a_killed_worker_ends_in_a_sentence_and_the_others_are_finished(store):
 
 
 SWEEP = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that on
 sys.path.insert(0, {tests!r})
 from test_sweep import digits_runs
 from rdlib.runs import Store
