@@ -7,6 +7,7 @@ that a record does not depend on what ran beside it.
 import os
 import pickle
 import queue
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -182,9 +183,13 @@ def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Cr
     """
     try:
         from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ImportError as error:
         raise ConfigError("--scheduler needs the package distributed, which is not installed") from error
     try:
+        # Asked plainly first: a client that finds nobody leaves threads of its own behind.
+        place = parse_host_port(parse_address(address)[1])
+        socket.create_connection(place, timeout=10).close()
         client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error

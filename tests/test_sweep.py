@@ -311,7 +311,7 @@ def test_dask_workers_with_other_code_are_refused_before_anything_trains(cluster
 def test_dask_workers_of_several_threads_are_refused(store):
     """Their runs would draw from each other's random numbers."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "protocol": "tcp", "host": "127.0.0.1"}
     with distributed.LocalCluster(**options) as cluster:  # noqa: SIM117
         with pytest.raises(ConfigError, match=r"have \[2\] threads, each needs one: .*--nthreads 1"):
             sweep(digits_runs(), store, scheduler=cluster.scheduler_address)
