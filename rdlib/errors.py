@@ -39,6 +39,10 @@ class NonFiniteLossError(RdlibError):
     """A loss term became NaN or infinite; the message names epoch, step and term."""
 
 
+class DeployError(RdlibError):
+    """A network or file that cannot be deployed: not folded, not ours, not computing the same."""
+
+
 class RankError(RdlibError):
     """Another process of a torchrun job that ended, so that this one cannot go on."""
 

@@ -4,10 +4,12 @@ Blocks *start* with ReLU and *return the pre-ReLU sum*. This is the same functio
 ReLU of a block is our first ReLU of the next one), but every stage boundary is a pre-ReLU feature map, so a map can
 leave one network and enter another: `teacher.tail(student.head(x, k), k)`.
 
-Parameter names equal torchvision's, so its ResNet-18/34/50 state dicts load unchanged with `stem="imagenet"`.
+Parameter names equal torchvision's, so the state dicts of its ResNets, wide ResNets and ResNeXts load unchanged with
+`stem="imagenet"`.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -19,6 +21,7 @@ from rdlib.errors import ConfigError, require_choice
 Shortcuts = Literal["all", "downsample", "none"]
 Stem = Literal["cifar", "imagenet"]
 Conv = Literal["plain", "dirac"]
+Kind = Literal["basic", "bottleneck"]
 
 STAGES = 4
 
@@ -32,25 +35,29 @@ class DiracConv2d(nn.Conv2d):
 
     delta: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, groups: int = 1
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         self.alpha = nn.Parameter(torch.ones(out_channels))
         self.beta = nn.Parameter(torch.full((out_channels,), 0.1))
-        self.register_buffer("delta", nn.init.dirac_(torch.empty_like(self.weight)), persistent=False)
+        self.register_buffer("delta", nn.init.dirac_(torch.empty_like(self.weight), groups), persistent=False)
 
     def folded_weight(self) -> Tensor:
-        """W' [out, in, k, k]."""
+        """W' [out, in / groups, k, k]."""
         alpha, beta = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)
         return alpha * self.delta + beta * self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding)
+        return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding, groups=self.groups)
 
 
-def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: Conv = "plain") -> nn.Conv2d:
+def convolution(
+    c_in: int, c_out: int, kernel: int, stride: int = 1, conv: Conv = "plain", groups: int = 1
+) -> nn.Conv2d:
     if conv == "dirac":
-        return DiracConv2d(c_in, c_out, kernel, stride, kernel // 2)
-    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        return DiracConv2d(c_in, c_out, kernel, stride, kernel // 2, groups)
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
@@ -82,8 +89,9 @@ class BasicBlock(Block):
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int, shortcut: bool, conv: Conv):
+    def __init__(self, c_in: int, planes: int, stride: int, shortcut: bool, of: "Architecture"):
         super().__init__()
+        width, conv = planes, of.conv
         self.shortcut = shortcut
         self.conv1 = convolution(c_in, width, 3, stride, conv)
         self.bn1 = nn.BatchNorm2d(width)
@@ -102,17 +110,20 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1, 3x3 (carries the stride), 1x1 convolution; four times as many channels come out as the 3x3 has."""
+    """1x1, 3x3 (carries the stride), 1x1 convolution; four times `planes` channels come out.
+
+    The 3x3 has as many channels as `planes`; more in a wide ResNet, and in groups in a ResNeXt.
+    """
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int, shortcut: bool, conv: Conv):
+    def __init__(self, c_in: int, planes: int, stride: int, shortcut: bool, of: "Architecture"):
         super().__init__()
-        c_out = width * self.expansion
+        width, c_out, conv = planes * of.width_per_group // 64 * of.groups, planes * self.expansion, of.conv
         self.shortcut = shortcut
         self.conv1 = convolution(c_in, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = convolution(width, width, 3, stride, conv)
+        self.conv2 = convolution(width, width, 3, stride, conv, of.groups)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, c_out, 1, 1, conv)
         self.bn3 = nn.BatchNorm2d(c_out)
@@ -129,11 +140,31 @@ class Bottleneck(Block):
         return self.bn3
 
 
-DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
+BLOCKS: dict[Kind, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+DEPTHS: dict[int, tuple[Kind, tuple[int, ...]]] = {
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
 }
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a network is built from: equal values build networks whose weights fit each other.
+
+    counts: blocks of each stage. width: channels of the first stage (64 in the paper). groups and width_per_group are
+    torchvision's and shape the 3x3 convolutions of bottlenecks: 1 x 64 a ResNet, 1 x 128 a wide one, 32 x 4 a ResNeXt.
+    """
+
+    block: Kind
+    counts: tuple[int, ...]
+    num_classes: int
+    shortcuts: Shortcuts = "all"
+    width: int = 64
+    stem: Stem = "cifar"
+    conv: Conv = "plain"
+    groups: int = 1
+    width_per_group: int = 64
 
 
 class StagedResNet(nn.Module):
@@ -143,26 +174,27 @@ class StagedResNet(nn.Module):
     code's student); "none" is strictly plain and has no `downsample` parameter at all.
     """
 
-    def __init__(self, depth: int, num_classes: int, shortcuts: Shortcuts, width: int, stem: Stem, conv: Conv):
+    def __init__(self, architecture: Architecture):
         super().__init__()
-        block, counts = DEPTHS[depth]
-        self.shortcuts = shortcuts
-        self.conv1 = convolution(3, width, 7, 2) if stem == "imagenet" else convolution(3, width, 3)
+        self.architecture = of = architecture
+        self.shortcuts = of.shortcuts
+        block, width = BLOCKS[of.block], of.width
+        self.conv1 = convolution(3, width, 7, 2) if of.stem == "imagenet" else convolution(3, width, 3)
         self.bn1 = nn.BatchNorm2d(width)
         # The pool sees pre-ReLU values; max-pooling and ReLU commute, so torchvision's function is unchanged.
-        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == "imagenet" else nn.Identity()
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if of.stem == "imagenet" else nn.Identity()
         self.stage_channels = [width * 2**i * block.expansion for i in range(STAGES)]
         c_in = width
-        for i, count in enumerate(counts):
+        for i, count in enumerate(of.counts):
             blocks = []
             for j in range(count):
                 opens_stage = i > 0 and j == 0
-                keep = shortcuts == "all" or (shortcuts == "downsample" and opens_stage)
-                blocks.append(block(c_in, width * 2**i, 2 if opens_stage else 1, keep, conv))
+                keep = of.shortcuts == "all" or (of.shortcuts == "downsample" and opens_stage)
+                blocks.append(block(c_in, width * 2**i, 2 if opens_stage else 1, keep, of))
                 c_in = self.stage_channels[i]
             self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(c_in, num_classes)
+        self.fc = nn.Linear(c_in, of.num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -230,9 +262,16 @@ def resnet(
     require_choice("conv", conv, get_args(Conv))
     if width < 1 or num_classes < 2:
         raise ConfigError(f"a network needs width >= 1 and at least 2 classes, not {width} and {num_classes}")
-    return StagedResNet(depth, num_classes, shortcuts, width, stem, conv)
+    block, counts = DEPTHS[depth]
+    return StagedResNet(Architecture(block, counts, num_classes, shortcuts, width, stem, conv))
 
 
 def plain(depth: int, num_classes: int, width: int = 64, stem: Stem = "cifar", conv: Conv = "plain") -> StagedResNet:
     """The strictly plain network of that depth: `resnet` with shortcuts "none"."""
     return resnet(depth, num_classes, "none", width, stem, conv)
+
+
+def without_shortcuts(network: StagedResNet, shortcuts: Shortcuts = "none") -> StagedResNet:
+    """The plain network of the same architecture, newly initialised: the student of a teacher of any kind."""
+    require_choice("shortcuts", shortcuts, get_args(Shortcuts))
+    return StagedResNet(replace(network.architecture, shortcuts=shortcuts))

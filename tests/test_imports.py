@@ -13,7 +13,20 @@ FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "models", "losses", "sources", "data", "photographs", "teaching", "methods"),
     *("checkpoint", "step", "train", "runs", "provenance", "experiment", "adopt", "flops", "cost", "status", "workers"),
-    *("sweep", "profiles", "tables", "scorecard", "figures", "publish", "notebooks", "reproduce", "data_command"),
+    *(
+        "fold",
+        "graph",
+        "deploy",
+        "sweep",
+        "profiles",
+        "tables",
+        "scorecard",
+        "figures",
+        "publish",
+        "notebooks",
+        "reproduce",
+        "data_command",
+    ),
     "__main__",
 )
 

@@ -1,0 +1,107 @@
+"""An exported network as a list of operators over feature maps: what an executor has to do, in its order."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rdlib.errors import DeployError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto
+
+FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. inputs and output name feature maps; weights and constants are left out."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    macs: int = 0
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Operators in the order of execution, and the shapes of all feature maps for one batch size."""
+
+    nodes: tuple[Node, ...]
+    shapes: dict[str, tuple[int, ...]]
+    input: str
+    output: str
+    parameters: int
+
+    def bytes(self, feature_map: str) -> int:
+        """Size in float32."""
+        return FLOAT * math.prod(self.shapes[feature_map])
+
+    @property
+    def macs(self) -> int:
+        """Multiply-additions of convolutions and the classifier."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def operators(self) -> dict[str, int]:
+        """How often each operator occurs, the most frequent first."""
+        return dict(Counter(node.op for node in self.nodes).most_common())
+
+    @property
+    def joins(self) -> tuple[Node, ...]:
+        """Operators that take more than one feature map: additions and concatenations, and the convolutions into which
+        a runtime has fused one. A strictly plain network has none."""
+        return tuple(node for node in self.nodes if len(node.inputs) > 1)
+
+
+def read_graph(model: "Path | ModelProto", batch: int = 1) -> Graph:
+    """Read an ONNX file or model for a batch size.
+
+    Shapes and multiply-additions are known for standard operators; those that a runtime invented have none. Raises
+    DeployError for a file that is no ONNX network with one input and one output.
+    """
+    import onnx
+
+    if isinstance(model, Path):
+        try:
+            model = onnx.load(model)
+        except Exception as error:  # protobuf's own, of no public class
+            raise DeployError(f"{model.name} is not a readable ONNX file") from error
+    graph = onnx.ModelProto.FromString(model.SerializeToString()).graph
+    weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise DeployError(
+            f"a network with one input and one output is needed, this has {len(inputs)} and {len(graph.output)}"
+        )
+    inputs[0].type.tensor_type.shape.dim[0].dim_value = batch
+    fixed = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    values = [*inferred.input, *inferred.value_info, *inferred.output]
+    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
+    constants = set(weights) | {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    nodes = tuple(
+        Node(
+            node.name or node.output[0],
+            node.op_type,
+            tuple(name for name in node.input if name and name not in constants),
+            node.output[0],
+            multiply_additions(node, weights, shapes),
+        )
+        for node in graph.node
+        if node.op_type != "Constant"
+    )
+    parameters = sum(math.prod(weights[name]) for node in graph.node for name in node.input if name in weights)
+    return Graph(nodes, shapes, inputs[0].name, graph.output[0].name, parameters)
+
+
+def multiply_additions(
+    node: "NodeProto", weights: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]
+) -> int:
+    """Of a convolution (each output value: the kernel's in-channels x height x width) or a matrix product."""
+    if node.op_type not in ("Conv", "Gemm") or node.output[0] not in shapes:
+        return 0
+    weight = weights[node.input[1]]  # [out, in / groups, kh, kw], or Gemm's [out, in]
+    return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])
