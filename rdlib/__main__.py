@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rdlib.data_command import data_app
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.experiment import require_same_images
+from rdlib.experiment import require_same_images, with_weights
 from rdlib.experiment import train as train_run
 from rdlib.photographs import load_images
 from rdlib.profiles import PROFILES, profile
@@ -167,6 +167,28 @@ def sweep(
         console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
     if outcome.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    run_id: Annotated[str, typer.Argument(help="A run id; `show` lists them.")],
+    to: Annotated[Path, typer.Option("--to", help="FILE.onnx, FILE.pt2 (torch.export) or FILE.pte (ExecuTorch).")],
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise it, with training images as calibration.")] = False,
+    store: StoreOption = RESULTS,
+) -> None:
+    """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
+    from rdlib.delivery import deliver
+    from rdlib.deploy import require_target
+
+    place = Store(store)
+    run = known_run(place, run_id)
+    require_target(to, (".onnx",) if int8 else None)
+    images = load_images(run.dataset, image_size=run.recipe.image_size)
+    require_same_images(run, place, images)
+    console.print(f"{run.id}  {run.label}")
+    network = with_weights(run, place, console.print)
+    for line in deliver(network, images, to, int8, {"run": run.id}).lines():
+        console.print(line)
 
 
 def known_run(store: Store, run_id: str) -> Run:

@@ -4,12 +4,10 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
-from rdlib.errors import CheckpointError, ConfigError
 from rdlib.experiment import pick_device, require_same_images
-from rdlib.models import StagedResNet, resnet
+from rdlib.layout import load_into, read_weights
+from rdlib.models import resnet
 from rdlib.photographs import Photographs, load_images
 from rdlib.provenance import provenance
 from rdlib.recipe import Recipe
@@ -57,39 +55,3 @@ def adopt(
     metrics = {"test_top1": test.top1, "test_top5": test.top5, "tune_top1": None, "train_loss": None}
     origin = provenance(images, device, seconds, len(images.test)) | {"protocol": "adopted", "source_sha256": source}
     return store.save(Record(run, metrics, [], origin), network)
-
-
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """The state dict in a file, on the CPU. Raises ConfigError without the file, CheckpointError for any other one."""
-    if not file.is_file():
-        raise ConfigError(f"there is no file {file}: name a state dict that torch.save or safetensors wrote")
-    try:
-        content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its container format happens to meet
-        raise CheckpointError(
-            f"{file.name} is damaged or holds more than weights: save the network's state_dict() alone"
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{file.name} holds no state dict: save the network's state_dict() alone")
-    return content
-
-
-def load_into(network: StagedResNet, weights: dict[str, Tensor], misfit: str) -> None:
-    """Load weights of the same names and shapes; raises CheckpointError that opens with `misfit` for the first other.
-
-    A missing count of batches, which files from before PyTorch 0.4.1 lack and nothing here reads, stays zero.
-    """
-    expected = network.state_dict()
-    classes, ours = weights.get("fc.bias", network.fc.bias).numel(), network.fc.out_features
-    if classes != ours:
-        raise CheckpointError(f"{misfit}: it tells {classes} classes apart where the data set has {ours}")
-    for name, tensor in expected.items():
-        if name not in weights and not name.endswith("num_batches_tracked"):
-            raise CheckpointError(f"{misfit}: it has no {name}")
-        found, wanted = list(weights.get(name, tensor).shape), list(tensor.shape)
-        if found != wanted:
-            raise CheckpointError(f"{misfit}: its {name} is {found} where {wanted} is needed")
-    for name in weights:
-        if name not in expected:
-            raise CheckpointError(f"{misfit}: there is no place for its {name}")
-    network.load_state_dict(expected | weights)

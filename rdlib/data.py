@@ -55,6 +55,8 @@ class Images(ABC, Generic[S]):
     sha256: str
     train: S
     test: S
+    mean: Tensor  # [3], what was subtracted from pixels in units of [0, 1] ...
+    std: Tensor  # [3], ... and then divided by
 
     @property
     @abstractmethod

@@ -5,18 +5,20 @@ The file's suffix chooses its kind: `.onnx` (ONNX Runtime, OpenVINO, most NPU co
 """
 
 import contextlib
+import errno
 import io
 import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from rdlib import __version__
 from rdlib.errors import DeployError
 from rdlib.fold import require_folded
 
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 OPSET = 20
 INPUT, OUTPUT = "images", "logits"
+MARK = "rdlib"  # opens the names in an ONNX file's metadata
 TOLERANCE = 1e-4  # largest allowed difference of a logit from eager PyTorch's, in float32
-BATCH = 100  # images at a time in verification
 
 
 def export(network: nn.Module, path: Path, side: int, about: Mapping[str, Any] | None = None) -> Path:
@@ -37,21 +39,31 @@ def export(network: nn.Module, path: Path, side: int, about: Mapping[str, Any] |
     another suffix, and where the file cannot be written.
     """
     require_folded(network)
-    if path.suffix not in WRITERS:
-        raise DeployError(f"{path.name}: the file's suffix chooses its kind, one of {', '.join(WRITERS)}")
+    require_target(path)
     with written_whole(path) as temporary, quiet():
         WRITERS[path.suffix](network, temporary, torch.zeros(2, 3, side, side), about or {})
     return path
 
 
+def require_target(path: Path, suffixes: Collection[str] | None = None) -> None:
+    """Raise DeployError, now rather than after minutes of work, where the file cannot become what it is named."""
+    if path.suffix not in (suffixes or WRITERS):
+        raise DeployError(f"{path.name}: the file's suffix chooses its kind, one of {', '.join(suffixes or WRITERS)}")
+    with written_whole(path, keep=False):
+        pass
+
+
 @contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, keep: bool = True) -> Iterator[Path]:
     """A temporary path that becomes `path` when the block ends well. Raises DeployError where it cannot be written."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        temporary.touch()  # now rather than after minutes of work
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary.touch()
         yield temporary
-        os.replace(temporary, path)
+        if keep:
+            os.replace(temporary, path)
     except OSError as error:
         raise DeployError(
             f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
@@ -91,7 +103,7 @@ def write_onnx(network: nn.Module, path: Path, example: Tensor, about: Mapping[s
     for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
         del part.metadata_props[:]  # the exporter's notes hold the paths of the machine
         part.doc_string = ""
-    model.producer_name = "rdlib"
+    about = {MARK: __version__, **{f"{MARK}.{key}": value for key, value in about.items()}}
     onnx.helper.set_model_props(model, {key: json.dumps(value) for key, value in about.items()})
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -159,6 +159,16 @@ def is_the_papers(run: Run) -> bool:
     wanted = defaults_of(run.method) | PAPER_OPTIONS.get(run.dataset, {}).get(run.method, {})
     options = all(value == wanted[name] for name, value in run.options.items() if name != "regime")
     return options and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPES.get(run.dataset)
+
+
+def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedResNet:
+    """The trained student of a recorded run; weights that are not here are trained again, the teacher's first."""
+    if not store.has_weights(run):
+        if run.teacher is not None:
+            with_weights(store.run(run.dataset, run.teacher), store, say)
+        say(f"the weights of {run.id} are not here, training them again: {run.label}")
+        train(run, store)
+    return store.network(run)
 
 
 def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:

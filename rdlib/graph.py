@@ -81,20 +81,17 @@ def read_graph(model: "Path | ModelProto", batch: int = 1) -> Graph:
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
     values = [*inferred.input, *inferred.value_info, *inferred.output]
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
-    constants = set(weights) | {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-    nodes = tuple(
-        Node(
-            node.name or node.output[0],
-            node.op_type,
-            tuple(name for name in node.input if name and name not in constants),
-            node.output[0],
-            multiply_additions(node, weights, shapes),
-        )
-        for node in graph.node
-        if node.op_type != "Constant"
-    )
-    parameters = sum(math.prod(weights[name]) for node in graph.node for name in node.input if name in weights)
-    return Graph(nodes, shapes, inputs[0].name, graph.output[0].name, parameters)
+    indices = onnx.TensorProto.INT64  # of shapes and axes
+    parameters = sum(math.prod(t.dims) for t in graph.initializer if t.dims and t.data_type != indices)
+    nodes = []
+    for node in graph.node:
+        maps = tuple(name for name in node.input if name and name not in weights)
+        if not maps:  # computed from weights alone, such as an int8 weight's float form
+            weights |= dict.fromkeys(node.output, weights[node.input[0]] if node.input else ())
+            continue
+        macs = multiply_additions(node, weights, shapes)
+        nodes.append(Node(node.name or node.output[0], node.op_type, maps, node.output[0], macs))
+    return Graph(tuple(nodes), shapes, inputs[0].name, graph.output[0].name, parameters)
 
 
 def multiply_additions(

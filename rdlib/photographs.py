@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,8 @@ class Photographs(Images[Files]):
     image_size: int
     place: torch.device
     workers: int
+    mean: Tensor = field(default_factory=lambda: torch.tensor(MEAN))
+    std: Tensor = field(default_factory=lambda: torch.tensor(STD))
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +157,7 @@ class Photographs(Images[Files]):
 
     def batches(self, reader: Reader, indices: Iterable[list[int]]) -> Batches:
         """What `reader` gives for each batch of indices, normalised: float32, channels_last, on the device."""
-        mean, std = (torch.tensor(value, device=self.place).view(1, 3, 1, 1) for value in (MEAN, STD))
+        mean, std = (value.to(self.place).view(1, 3, 1, 1) for value in (self.mean, self.std))
         for pixels, labels in read_ahead(reader, indices, self.workers, self.place.type == "cuda"):
             images = pixels.to(self.place, non_blocking=True)
             floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)

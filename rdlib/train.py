@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from rdlib import checkpoint as checkpoints
 from rdlib.data import Images, S
 from rdlib.errors import ConfigError, NonFiniteLossError
-from rdlib.models import StagedResNet
 from rdlib.parallel import add_up, require_agreement, shard
 from rdlib.recipe import Recipe
 from rdlib.step import FAST, Speed, Step
@@ -40,7 +40,7 @@ class Accuracy:
     top5: float
 
 
-def evaluate(network: StagedResNet, data: Images[S], split: S, batch_size: int = 500) -> Accuracy:
+def evaluate(network: nn.Module, data: Images[S], split: S, batch_size: int = 500) -> Accuracy:
     """Accuracy of a network in eval mode on every image of a split, each counted once, without augmentation.
 
     In float32 on every device: bfloat16 logits tie, and a published accuracy should not depend on how ties break.

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rdlib import experiment
-from rdlib.adopt import adopt, read_weights
+from rdlib.adopt import adopt
 from rdlib.data import Dataset
 from rdlib.errors import CheckpointError, ConfigError, RdlibError
 from rdlib.experiment import train
+from rdlib.layout import read_weights
 from rdlib.methods import JointRD
 from rdlib.models import resnet
 from rdlib.photographs import prepare_images

@@ -1,0 +1,95 @@
+"""torchvision's layout: recognise a ResNet of any depth and kind by the names and shapes of its weights."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rdlib.errors import CheckpointError, ConfigError
+from rdlib.models import STAGES, Architecture, StagedResNet, Stem
+
+PROBE = 64  # pixels of the random images on which two networks are compared
+
+
+def staged(network: nn.Module) -> StagedResNet:
+    """The same network, cut at its stages, so that it can teach: for torchvision's ResNets, wide ResNets and ResNeXts
+    of any depth, and those of other libraries that name their weights so.
+
+    Raises CheckpointError with the first weight that does not fit, ConfigError where the weights fit but the network
+    computes something else with them (dilated, other activations, ...).
+    """
+    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    ours = StagedResNet(architecture_of(weights)).eval()
+    load_into(ours, weights, f"this {type(network).__name__} is no ResNet in torchvision's layout")
+    training, device = network.training, next(network.parameters()).device
+    images = torch.randn(2, 3, PROBE, PROBE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = network.eval()(images.to(device)).cpu()
+        network.train(training)
+        if not torch.allclose(ours(images), wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+            raise ConfigError(
+                f"this {type(network).__name__} has the weights of a ResNet but computes something else with them "
+                "(dilated convolutions, another activation or pooling?): only torchvision's own forward pass can teach"
+            )
+    return ours
+
+
+def architecture_of(weights: Mapping[str, Tensor]) -> Architecture:
+    """What the names and shapes of a ResNet's weights tell. Raises CheckpointError where they are no ResNet's."""
+    for name in ("conv1.weight", "fc.weight", *(f"layer{i + 1}.0.conv1.weight" for i in range(STAGES))):
+        if name not in weights:
+            raise CheckpointError(f"this is no ResNet in torchvision's layout: it has no {name}")
+    if "layer2.0.downsample.0.weight" not in weights:
+        raise CheckpointError("this network has no shortcuts, so it is no ResNet: a plain network needs no student")
+    blocks = [name.split(".")[0] for name in weights if re.fullmatch(r"layer\d\.\d+\.conv1\.weight", name)]
+    counts = tuple(blocks.count(f"layer{i + 1}") for i in range(STAGES))
+    width, kernel = weights["conv1.weight"].shape[0], weights["conv1.weight"].shape[-1]
+    if kernel not in (3, 7):
+        raise CheckpointError(f"its first convolution is {kernel} x {kernel}, a ResNet has 7 x 7 (or 3 x 3) there")
+    stem: Stem = "imagenet" if kernel == 7 else "cifar"
+    classes = weights["fc.weight"].shape[0]
+    if "layer1.0.conv3.weight" not in weights:
+        return Architecture("basic", counts, classes, "all", width, stem)
+    inner, per_group = weights["layer1.0.conv2.weight"].shape[:2]
+    return Architecture(
+        "bottleneck", counts, classes, "all", width, stem, "plain", inner // per_group, per_group * 64 // width
+    )
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """The state dict in a file, on the CPU. Raises ConfigError without the file, CheckpointError for any other one."""
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}: name a state dict that torch.save or safetensors wrote")
+    try:
+        content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever its container format happens to meet
+        raise CheckpointError(
+            f"{file.name} is damaged or holds more than weights: save the network's state_dict() alone"
+        ) from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{file.name} holds no state dict: save the network's state_dict() alone")
+    return content
+
+
+def load_into(network: StagedResNet, weights: dict[str, Tensor], misfit: str) -> None:
+    """Load weights of the same names and shapes; raises CheckpointError that opens with `misfit` for the first other.
+
+    A missing count of batches, which files from before PyTorch 0.4.1 lack and nothing here reads, stays zero.
+    """
+    expected = network.state_dict()
+    classes, ours = weights.get("fc.bias", network.fc.bias).numel(), network.fc.out_features
+    if classes != ours:
+        raise CheckpointError(f"{misfit}: it tells {classes} classes apart where the data set has {ours}")
+    for name, tensor in expected.items():
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            raise CheckpointError(f"{misfit}: it has no {name}")
+        found, wanted = list(weights.get(name, tensor).shape), list(tensor.shape)
+        if found != wanted:
+            raise CheckpointError(f"{misfit}: its {name} is {found} where {wanted} is needed")
+    for name in weights:
+        if name not in expected:
+            raise CheckpointError(f"{misfit}: there is no place for its {name}")
+    network.load_state_dict(expected | weights)
