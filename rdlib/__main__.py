@@ -16,6 +16,7 @@ from rdlib.data_command import data_app
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiment import require_same_images, with_weights
 from rdlib.experiment import train as train_run
+from rdlib.measure_command import measure_app
 from rdlib.photographs import load_images
 from rdlib.profiles import PROFILES, profile
 from rdlib.recipe import PAPER_RECIPE, Recipe
@@ -30,6 +31,7 @@ INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(data_app, name="data")
+app.add_typer(measure_app, name="measure")
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
@@ -276,7 +278,7 @@ def main() -> None:
         leave(f"error: {error}", 2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("run the same command again: finished epochs and runs are kept", file=sys.stderr)
+            print("interrupted: what was finished is kept; run the same command again", file=sys.stderr)
         raise
     except OSError as error:  # a full disk, a folder without permission
         leave(f"error: {error}: make room or make it writable, then run the same command again", 2)

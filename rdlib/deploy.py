@@ -5,6 +5,7 @@ The file's suffix chooses its kind: `.onnx` (ONNX Runtime, OpenVINO, most NPU co
 """
 
 import contextlib
+import copy
 import errno
 import io
 import json
@@ -40,6 +41,8 @@ def export(network: nn.Module, path: Path, side: int, about: Mapping[str, Any] |
     """
     require_folded(network)
     require_target(path)
+    # Exported channels_last, a network would carry operators that only undo the layout.
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     with written_whole(path) as temporary, quiet():
         WRITERS[path.suffix](network, temporary, torch.zeros(2, 3, side, side), about or {})
     return path

@@ -8,7 +8,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rdlib.latency_record import Cell
+from rdlib.planner import Plan, Step
 from rdlib.runs import Store
+from rdlib.speedup import Speedup
 from rdlib.tables import Row, cell, records_of
 from rdlib.train import Epoch
 
@@ -158,3 +161,101 @@ def against_learning_rate(rows: Sequence[Row], store: Store, ax: Axes | None = N
     if ax.containers:
         legend_below(ax)
     return ax
+
+
+NETWORK_COLOURS = {"downsample": "#cc79a7", "none": COLOURS["plain"]}
+
+
+def speedups(found: Mapping[Cell, Speedup], side: int, batch: int, claimed: float) -> Figure:
+    """How many times faster than its ResNet a plain network is, with 95 % interval: a panel a depth, a line an engine.
+
+    claimed: the paper's speed-up of depth 50, drawn in that panel alone.
+    """
+    chosen = [one for cell, one in found.items() if (cell.side, cell.batch, cell.variant) == (side, batch, "")]
+    plain = [one for one in chosen if not one.is_resnet]
+    depths = sorted({one.cell.depth for one in plain}) or [50]
+    engines = sorted({(one.cell.engine, one.cell.precision) for one in plain}, reverse=True)
+    size = (3.1 * len(depths) + 2.6, 0.42 * len(engines) + 1.5)
+    figure, panels = plt.subplots(
+        1, len(depths), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, depth in zip(panels[0], depths, strict=True):
+        for one in plain:
+            if one.cell.depth == depth:
+                kind = one.cell.shortcuts
+                y = engines.index((one.cell.engine, one.cell.precision)) + (0.14 if kind == "downsample" else -0.14)
+                spread = [[max(one.ratio - one.low, 0)], [max(one.high - one.ratio, 0)]]
+                ax.errorbar(one.ratio, y, xerr=spread, fmt="o", ms=5, capsize=3, color=NETWORK_COLOURS[kind])
+        ax.axvline(1, color=COLOURS["ResNet"], linewidth=1)
+        if depth == 50:
+            ax.axvline(claimed, color="#999", linewidth=1, linestyle=":")
+            ax.annotate(
+                "paper", (claimed, 1), (3, -2), ("data", "axes fraction"), "offset points", color="#777", va="top"
+            )
+        ax.set(xlabel=f"times as fast as ResNet-{depth}", ylim=(-0.6, len(engines) - 0.2))
+        ax.grid(axis="x", alpha=0.3)
+    panels[0][0].set_yticks(range(len(engines)), [f"{engine}\n{precision}" for engine, precision in engines])
+    named = (("downsampling kept", "downsample"), ("strictly plain", "none"))
+    for name, kind in named:
+        panels[0][0].plot([], [], marker="o", linestyle="", color=NETWORK_COLOURS[kind], label=name)
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    figure.suptitle(f"{side}x{side}, batch {batch}; median and 95 % interval", fontsize=10, color="#555")
+    return figure
+
+
+HELD_FOR = {"the operator and the main path": "#b8b8b8", "a shortcut": "#8250a8"}
+
+
+def memory_over_operators(plan: Plan, ax: Axes | None = None) -> Axes:
+    """Bytes alive at every operator of the forward pass; what is alive only for a shortcut stands on top.
+
+    Bands mark the operators that write maps of one height and width; a dot marks the peak.
+    """
+    ax = ax or plt.subplots(figsize=(7, 3))[1]
+    edges = np.arange(len(plan.steps) + 1) + 0.5
+    total = np.array([step.bytes for step in plan.steps]) / 2**20
+    main = total - np.array([step.shortcut_bytes for step in plan.steps]) / 2**20
+    for (name, colour), low, high in zip(HELD_FOR.items(), (np.zeros_like(main), main), (main, total), strict=True):
+        ax.stairs(high, edges, baseline=low, fill=True, color=colour, linewidth=0, label=f"alive for {name}")
+    ax.stairs(total, edges, baseline=None, color="#333", linewidth=0.6)
+    ax.plot(plan.at + 1, plan.peak / 2**20, "o", color="#333", markersize=4)
+    ax.annotate(
+        f"peak {plan.peak / 2**20:.2f}",
+        (plan.at + 1, plan.peak / 2**20),
+        (0, 5),
+        textcoords="offset points",
+        fontsize=9,
+    )
+    sides = [side_written(step) for step in plan.steps]
+    starts = [0, *(i for i in range(1, len(sides)) if sides[i] != sides[i - 1])]
+    for band, (start, end) in enumerate(zip(starts, [*starts[1:], len(sides)], strict=True)):
+        if band % 2:
+            ax.axvspan(start + 0.5, end + 0.5, color="#f2f2f2", linewidth=0, zorder=0)
+        if end - start > 5:
+            at = ((start + end + 1) / 2, 0.99)
+            ax.annotate(sides[start], at, xycoords=("data", "axes fraction"), ha="center", va="top", fontsize=8)
+    ax.set(xlim=(0.5, len(sides) + 0.5), ylim=(0, None), xlabel="operator", ylabel="alive (MiB)")
+    return ax
+
+
+def side_written(step: Step) -> str:
+    """Height x width of the map an operator writes."""
+    shape = next(held.shape for held in step.alive if held.name == step.node.output)
+    return "x".join(map(str, shape[2:])) if len(shape) == 4 else "1x1"
+
+
+def memory_of(plans: Mapping[str, Plan]) -> Figure:
+    """A panel a plan under its title, two in a line, all on one scale."""
+    style()
+    lines = (len(plans) + 1) // 2
+    figure, axes = plt.subplots(
+        lines, 2, figsize=(10, 2.7 * lines), sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (title, plan) in zip(axes.flat, plans.items(), strict=False):
+        memory_over_operators(plan, ax).set_title(title, fontsize=10)
+    for ax in axes[:, 1]:
+        ax.set_ylabel("")
+    axes[0, 0].set_ylim(0, 1.25 * max(plan.peak for plan in plans.values()) / 2**20)
+    named = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*named, loc="outside lower center", ncols=2, frameon=False)
+    return figure

@@ -2,9 +2,13 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from rdlib import figures
+import pandas as pd
+
+from rdlib import figures, int8, latency_record, memory, planner, speedup
 from rdlib.errors import RecordError
 from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
@@ -12,6 +16,7 @@ from rdlib.scorecard import claims
 from rdlib.tables import TABLES, as_markdown, frame, rows_of
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -24,7 +29,41 @@ def readme(text: str, store: Store) -> str:
     def scorecard(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(claims(store)[match['part']])}\n{match['end']}"
 
-    return SCORECARD.sub(scorecard, TABLE.sub(table, text))
+    def measurement(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
+
+    return MEASURED.sub(measurement, SCORECARD.sub(scorecard, TABLE.sub(table, text)))
+
+
+def measured_table(what: str, store: Store) -> pd.DataFrame:
+    """What the README shows of table 1 ("memory"), of table 2 ("latency") and of "int8 PROFILE"; without a record one
+    line that names the command."""
+    folder = store.root / "measured"
+    if what == "memory":
+        path = folder / memory.RECORD.name
+        return memory_summary(memory.read(path)["rows"]) if path.exists() else to_fill(memory.COMMAND)
+    if what == "latency":
+        machines = speedup.by_machine(latency_record.records(folder))
+        shown = [
+            (machine, speedup.table(speedup.first_of_each(of.values()), 224, 1, 50)) for machine, of in machines.items()
+        ]
+        lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
+        return pd.concat(lines) if lines else to_fill("python -m rdlib measure latency")
+    chosen = PROFILES[what.removeprefix("int8 ")]
+    return int8.table(chosen, folder / int8.path_of(chosen).name)
+
+
+def memory_summary(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Of the networks at 224x224: written where sums get buffers of their own, and the planned peak of each executor."""
+    chosen = [row for row in rows if row["side"] == 224 and not row["variant"]]
+    written, peaks = (memory.table(chosen, what) for what in ("traffic", "peak"))
+    peaks = peaks.rename(columns={name: f"peak, {name}" for name in planner.EXECUTORS})
+    peaks.insert(1, "written", written[planner.OUT_OF_PLACE])
+    return peaks.drop(columns="side")
+
+
+def to_fill(command: str) -> pd.DataFrame:
+    return pd.DataFrame([{"to fill": command}])
 
 
 def publish(store: Store) -> list[Path]:

@@ -50,6 +50,16 @@ def test_the_file_says_what_it_is_and_no_machine_path(test_images, tmp_path):
     assert b".py" not in path.read_bytes()
 
 
+def test_the_memory_layout_leaves_no_trace(tmp_path):
+    """Training makes networks channels_last; exported so, they would undo it with some twenty operators."""
+    network = fold(resnet(18, 10, "all", 4, "imagenet").eval())
+    plain, last = (tmp_path / name for name in ("plain.onnx", "last.onnx"))
+    export(network, plain, 32)
+    export(network.to(memory_format=torch.channels_last), last, 32)
+    assert network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert read_graph(last).operators == read_graph(plain).operators
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("suffix", ["onnx", "pt2"])
 def test_the_batch_is_free(batch, suffix, test_images, tmp_path):

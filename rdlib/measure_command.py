@@ -1,0 +1,81 @@
+"""The command `python -m rdlib measure`: memory, latency and what int8 costs, each kept in a record."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rdlib import int8, latency, memory
+from rdlib.candidates import candidates, matched
+from rdlib.engines import ENGINES, TOLERANCES, choose
+from rdlib.latency_record import Settings, next_path
+from rdlib.profiles import PROFILES, profile
+from rdlib.runs import RESULTS, Store
+from rdlib.tables import as_text
+
+ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))
+
+measure_app = typer.Typer(help="Measure memory, latency and int8 accuracy on this machine.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+@measure_app.command("memory")
+def measure_memory(
+    to: Annotated[Path, typer.Option(help="The record to write.")] = memory.RECORD,
+) -> None:
+    """Feature-map memory of every network of table 1, planned and measured, on the CPU."""
+    compared = [*candidates(), *matched()]
+    count = iter(range(1, len(compared) + 1))
+    record = memory.measure_all(compared, to, lambda name: console.print(f"{next(count)}/{len(compared)} {name}"))
+    for what, title in (("peak", "planned peak"), ("arena", "measured")):
+        console.print(f"\n{title}, MiB (times less than the ResNet)\n{as_text(memory.table(record['rows'], what))}")
+    console.print(f"\nwritten: {to.name}")
+
+
+@measure_app.command("latency")
+def measure_latency(
+    depth: Annotated[list[int] | None, typer.Option(help="18, 34 or 50; repeatable. Default: all.")] = None,
+    side: Annotated[list[int] | None, typer.Option(help="224 or 32; repeatable. Default: both.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="Images at a time; repeatable. Default: 1 and 32.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help=f"{ENGINE_NAMES}; repeatable. Default: all here.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TOLERANCES)}; repeatable.")] = None,
+    with_matched: Annotated[
+        bool, typer.Option("--matched", help="Also the pruned and narrowed ResNet-50s at 224.")
+    ] = False,
+    repetitions: Annotated[int, typer.Option(help="Timed passes of every cell.")] = Settings.repetitions,
+    warmup: Annotated[int, typer.Option(help="Rounds before them that are not kept.")] = Settings.warmup,
+    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = Settings.threads,
+    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/latency-<n>.json.")] = None,
+) -> None:
+    """Latency of the networks of table 2, taking turns in one process; run it on a machine that does nothing else."""
+    compared = candidates(depth or (50, 34, 18), side or (224, 32))
+    if with_matched:
+        compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
+    path = to or next_path()
+    try:
+        latency.measure(
+            compared,
+            batch or (1, 32),
+            choose(engine, precision),
+            Settings(threads, repetitions, warmup),
+            path,
+            console.print,
+        )
+    except KeyboardInterrupt:
+        console.print(f"interrupted; {'finished groups are in ' + path.name if path.exists() else 'no group finished'}")
+        raise
+    console.print(f"\nwritten: {path.name}")
+
+
+@measure_app.command("int8")
+def measure_int8(
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/int8-PROFILE.json.")] = None,
+) -> None:
+    """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
+    chosen = profile(profile_name)
+    path = to or int8.path_of(chosen)
+    int8.measure(chosen, Store(store), path, console.print)
+    console.print(f"\n{as_text(int8.table(chosen, path))}")

@@ -1,0 +1,98 @@
+"""Records of measurements: one JSON file each, whole or absent, with a digest over all of it and its origin."""
+
+import importlib.metadata
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdlib.errors import RecordError
+from rdlib.provenance import code_digest, git
+from rdlib.runs import RESULTS, digest
+
+FOLDER = RESULTS / "measured"
+SCHEMA = 1
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def write(path: Path, body: dict[str, Any]) -> None:
+    """Write a record atomically. Raises RecordError where that is not possible."""
+    content = {"schema": SCHEMA, **body}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content | {"digest": digest(content)}, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RecordError(
+            f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
+        ) from error
+
+
+def require_writable(path: Path) -> None:
+    """Raise RecordError now rather than after minutes of measuring."""
+    probe = path.with_suffix(f".{os.getpid()}.probe")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RecordError(
+            f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
+        ) from error
+
+
+def read(path: Path, command: str) -> dict[str, Any]:
+    """A record; `command` makes it again. Raises RecordError where it is missing, damaged or was edited."""
+    if not path.exists():
+        raise RecordError(f"there is no {path.name}: restore it from git, or measure with `{command}`")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        claimed = content.pop("digest")
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
+        if claimed != digest(content):
+            raise ValueError("it does not match its own digest")
+        return content
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(
+            f"{path.name} cannot be read ({error}): restore it from git, or measure again with `{command}`"
+        ) from error
+
+
+def origin(*packages: str) -> dict[str, Any]:
+    """Code, processor and versions of a measurement; no host name, no path."""
+    changes = git("status", "--porcelain", "--", "rdlib")
+    model, flags = processor()
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "code_sha256": code_digest(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": model,
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+    }
+
+
+def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+    """Model name and instruction sets; elsewhere than on Linux what Python knows."""
+    if not path.exists():
+        return platform.processor() or platform.machine(), frozenset()
+    fields = dict(line.partition(":")[::2] for line in path.read_text().splitlines())
+    known = {name.strip(): value.strip() for name, value in fields.items()}
+    return known.get("model name", platform.machine()), frozenset(known.get("flags", "").split())
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

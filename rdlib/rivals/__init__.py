@@ -1,0 +1,1 @@
+"""Competing ways to lose the shortcut, or what it costs: one file each."""
