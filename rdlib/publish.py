@@ -54,7 +54,7 @@ def measured_table(what: str, store: Store) -> pd.DataFrame:
 
 
 def memory_summary(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Of the networks at 224x224: written where sums get buffers of their own, and the planned peak of each executor."""
+    """At 224x224: written where sums get buffers of their own, and the planned peak of each executor."""
     chosen = [row for row in rows if row["side"] == 224 and not row["variant"]]
     written, peaks = (memory.table(chosen, what) for what in ("traffic", "peak"))
     peaks = peaks.rename(columns={name: f"peak, {name}" for name in planner.EXECUTORS})

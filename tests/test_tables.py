@@ -5,7 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
+from rdlib import measured
 from rdlib.errors import ConfigError, RecordError
+from rdlib.latency_record import Cell as Timed
+from rdlib.latency_record import LatencyRecord, Settings, provenance
 from rdlib.profiles import PROFILES, profile
 from rdlib.runs import Record, Run, Store
 from rdlib.scorecard import claims, compare, compared_to_baselines, difference, find, same_level, verdicts
@@ -335,8 +338,50 @@ def test_every_reported_value_has_a_line_in_the_scorecard(store):
     card = claims(store)
     accuracies = paper()[paper()["value"].notna() & (paper()["unit"] == "%") & (paper()["table"] == "3")]
     assert set(card["reported"]["reported"]) == {f"{value:.2f}" for value in accuracies["value"]}
-    untested = ["about 1.25 x", "about 40 %", "about 1.4 x", "slightly above"]
-    assert list(card["untested"]["paper"]) == untested
+    assert list(card["deployment"]["paper"]) == ["about 40 %", "about 1.25 x", "about 1.4 x"]
+    assert list(card["untested"]["paper"]) == ["slightly above"]
+
+
+def test_claims_on_memory_and_speed_follow_from_the_measured_records(store):
+    """ResNet-50 writes and holds 100, plain-50 as much less as each case says."""
+    folder = store.root / "measured"
+
+    def row(name: str, taken: int) -> dict[str, object]:
+        return {
+            "name": name,
+            "side": 224,
+            "traffic": {"e": taken},
+            "peak": {"e": 100},
+            "arena": {"r": taken, "gpu": None},
+        }
+
+    for taken, share, times in (
+        (60, "holds", "holds"),
+        (75, "does not hold", "holds"),
+        (90, "does not hold", "does not hold"),
+    ):
+        record = {"rows": [row("ResNet-50", 100), row("plain-50, strictly plain", taken)]}
+        measured.write(folder / "memory.json", record)
+        card = claims(store)["deployment"].set_index(["claim", "read as"])["verdict"]
+        for reading in ("written, e", "measured peak, r"):
+            assert card["share of shortcuts in feature-map memory at inference", reading] == share
+            assert card["memory reduction", reading] == times
+        assert card["memory reduction", "planned peak, e"] == "does not hold"
+        assert not [reading for _, reading in card.index if "gpu" in reading]
+    assert card["inference speed-up", ""] == "not run"
+    times = {"holds": [10.0] * 9, "does not hold": [19.0] * 9, "cannot tell": [10.0] * 5 + [19.0] * 4}
+    cells = {
+        Timed(224, 1, 50, engine, "float32", name, kind, ""): milliseconds
+        for engine, plain in times.items()
+        for name, kind, milliseconds in (
+            ("ResNet-50", "all", [20.0] * 9),
+            ("plain-50, strictly plain", "none", plain),
+        )
+    }
+    LatencyRecord(Settings(1, 9, 1), cells, provenance()).write(folder / "latency-1.json")
+    speed = claims(store)["deployment"].set_index("read as")["verdict"]
+    for engine in times:
+        assert speed[f"{engine}, float32, batch 1, CPU"] == engine
 
 
 def test_one_seed_is_not_enough_for_a_claim_to_hold(store):
