@@ -278,7 +278,7 @@ def main() -> None:
         leave(f"error: {error}", 2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print("interrupted: what was finished is kept; run the same command again", file=sys.stderr)
+            print("interrupted: finished epochs and runs are kept; run the same command again", file=sys.stderr)
         raise
     except OSError as error:  # a full disk, a folder without permission
         leave(f"error: {error}: make room or make it writable, then run the same command again", 2)

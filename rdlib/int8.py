@@ -63,7 +63,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
             }
             tell(f"{row.name}, seed {run.seed}: {found.network_top1:.2f} -> {found.file_top1:.2f} %")
             settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED}
-            measured.write(path, {"settings": settings, "origin": measured.origin(*PACKAGES), "runs": runs})
+            measured.write(path, {"settings": settings, "provenance": measured.origin(*PACKAGES), "runs": runs})
 
 
 def table(profile: Profile, path: Path | None = None) -> pd.DataFrame:

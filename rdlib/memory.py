@@ -1,29 +1,22 @@
 """Table 1: what each candidate takes for its feature maps, planned and measured, kept in one record."""
 
-import importlib.metadata
-import json
-import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
+from rdlib import measured
 from rdlib.arena import cuda_peak, executorch_peak, onnxruntime_peak
 from rdlib.candidates import Candidate
 from rdlib.deploy import OPSET, export
 from rdlib.errors import RecordError
 from rdlib.graph import Graph, read_graph
 from rdlib.planner import EXECUTORS, plan, traffic
-from rdlib.provenance import git
-from rdlib.runs import RESULTS, digest
 
-SCHEMA = 1
-RECORD = RESULTS / "measured" / "memory.json"
+RECORD = measured.FOLDER / "memory.json"
 COMMAND = "python -m rdlib measure memory"
 MIB = 2**20
 MEASURED_WITH = ("torch", "onnx", "onnxruntime", "executorch", "torch-pruning")
@@ -82,62 +75,18 @@ def measure_all(
 
     Raises RecordError where the record cannot be written, before anything is measured.
     """
+    measured.require_writable(path)
     rows = []
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()  # now rather than after minutes of work
-        for candidate in candidates:
-            tell(f"{candidate.name} at {candidate.side}")
-            rows.append(measure(candidate))
-        record = {"schema": SCHEMA, "provenance": provenance(), "rows": rows}
-        temporary.write_text(json.dumps(record | {"digest": digest(record)}, indent=1) + "\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
-        ) from error
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-    return record
-
-
-def provenance() -> dict[str, Any]:
-    """Code, versions and kind of processor; ONNX Runtime chooses its kernels, and so its fusions, by the last."""
-    changes = git("status", "--porcelain", "--", "rdlib")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-        "processor": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}",
-        "versions": {package: version(package) for package in MEASURED_WITH},
-        "opset": OPSET,
-    }
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    for candidate in candidates:
+        tell(f"{candidate.name} at {candidate.side}")
+        rows.append(measure(candidate))
+    measured.write(path, {"provenance": measured.origin(*MEASURED_WITH) | {"opset": OPSET}, "rows": rows})
+    return read(path)
 
 
 def read(path: Path = RECORD) -> dict[str, Any]:
     """The record. Raises RecordError where it is missing, damaged or was edited."""
-    if not path.exists():
-        raise RecordError(f"there is no {path.name}: restore it from git, or measure with `{COMMAND}`")
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        claimed = record.pop("digest")
-        if record["schema"] != SCHEMA:
-            raise ValueError(f"schema {record['schema']}, expected {SCHEMA}")
-        if claimed != digest(record):
-            raise ValueError("it does not match its own digest")
-        return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(
-            f"{path.name} cannot be read ({error}): restore it from git, or measure again with `{COMMAND}`"
-        ) from error
+    return measured.read(path, COMMAND)
 
 
 def find(record: dict[str, Any], name: str, side: int) -> dict[str, Any]:

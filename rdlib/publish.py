@@ -18,6 +18,12 @@ from rdlib.tables import TABLES, as_markdown, frame, rows_of
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+MEASURED_TABLES = {
+    "memory": "table_1_memory",
+    "latency": "table_2_latency",
+    "int8 quick": "int8_quick",
+    "int8 cifar100-small": "int8_cifar100-small",
+}
 
 
 def readme(text: str, store: Store) -> str:
@@ -78,6 +84,10 @@ def publish(store: Store) -> list[Path]:
                     path = folder / f"table_{name}_{profile.name}.csv"
                     replace_text(path, frame(profile, name, store).to_csv(index=False))
                     written.append(path)
+        for what, name in MEASURED_TABLES.items():
+            path = folder / f"{name}.csv"
+            replace_text(path, measured_table(what, store).to_csv(index=False))
+            written.append(path)
         strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
         figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
         page = ROOT / "README.md"

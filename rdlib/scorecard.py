@@ -153,20 +153,20 @@ NEAR = 5.0  # points within which a share is "about" the claimed one
 DEPLOYED = (50, 224)  # depth and side of the paper's claims on memory and speed
 
 
-def deployment(store: Store) -> list[dict[str, str]]:
+def deployment(store: Store) -> list[dict[str, object]]:
     """The claims on memory and speed, strictly plain-50 against ResNet-50 at 224x224, in every reading we can measure.
 
     A share holds within NEAR points of the claimed one. A reduction or speed-up holds at the claimed number or above;
     of times the whole 95 % interval must be (where the number lies within, it cannot be told).
     """
     lines = [line for key in ("claim_shortcut_share", "claim_memory") for line in memory_claims(key, store)]
-    return lines + speed_claims(store)
+    return [*lines, *speed_claims(store)]
 
 
-def claim_line(key: str, reading: str, ours: str, verdict: str, look: str) -> dict[str, str]:
+def claim_line(key: str, reading: str, ours: str, verdict: str, look: str) -> dict[str, object]:
     known = paper().to_dict("index")[key]
     claimed = f"{known['comparison']} {known['value']:g} {known['unit']}"
-    claim = {"claim": str(known["quantity"]), "paper": claimed}
+    claim: dict[str, object] = {"claim": known["quantity"], "paper": claimed}
     return claim | {"read as": reading, "ours": ours, "verdict": verdict, "look": look}
 
 
@@ -174,7 +174,7 @@ def claimed_value(key: str) -> float:
     return float(paper()["value"].to_dict()[key])
 
 
-def memory_claims(key: str, store: Store) -> list[dict[str, str]]:
+def memory_claims(key: str, store: Store) -> list[dict[str, object]]:
     path = store.root / "measured" / memory.RECORD.name
     if not path.exists():
         return [claim_line(key, "", "", "not run", memory.COMMAND)]
@@ -195,7 +195,7 @@ def memory_claims(key: str, store: Store) -> list[dict[str, str]]:
     return lines
 
 
-def speed_claims(store: Store) -> list[dict[str, str]]:
+def speed_claims(store: Store) -> list[dict[str, object]]:
     (depth, side), claimed = DEPLOYED, claimed_value("claim_speedup")
     lines = []
     for of in speedup.by_machine(latency_records(store.root / "measured")).values():

@@ -58,7 +58,7 @@ def test_a_written_record_reads_back_and_rows_are_found_by_name(record):
     read = memory.read(record)
     assert read["rows"] == [made_up(candidate) for candidate in PAIR]
     assert memory.find(read, "plain-18, strictly plain", 32) == made_up(PAIR[1])
-    assert set(read["provenance"]) == {"commit", "dirty", "processor", "versions", "opset"}
+    assert {"commit", "dirty", "cpu", "versions", "opset"} <= set(read["provenance"])
     with pytest.raises(RecordError, match=r"no ResNet-18 at 224.*python -m rdlib measure memory"):
         memory.find(read, "ResNet-18", 224)
 
