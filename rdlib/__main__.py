@@ -280,6 +280,8 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             print("interrupted: finished epochs and runs are kept; run the same command again", file=sys.stderr)
         raise
+    except ModuleNotFoundError as error:  # a GPU machine has what training needs, not more
+        leave(f"error: this needs the package {error.name}, which is not installed: see pyproject.toml", 2)
     except OSError as error:  # a full disk, a folder without permission
         leave(f"error: {error}: make room or make it writable, then run the same command again", 2)
 

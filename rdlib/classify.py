@@ -16,14 +16,15 @@ from PIL import Image
 def classify(network: str, image: str) -> list[tuple[str, float]]:
     """The five likeliest classes of one image with their probabilities, the likeliest first.
 
-    An image of another size than the network's is made smaller by its shorter side and cut to the middle square.
+    As in evaluation, the shorter side is resized (of photographs to 256 / 224 of the network's) and the middle cut out.
     """
     session = InferenceSession(network, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     if "rdlib" not in facts:
         raise ValueError(f"{network} was not exported by rdlib, so its classes are unknown")
     side, classes, mean, std = (json.loads(facts[f"rdlib.{name}"]) for name in ("side", "classes", "mean", "std"))
-    pixels = np.asarray(middle_square(Image.open(image).convert("RGB"), side), np.float32) / 255
+    shorter = round(side * json.loads(facts["rdlib.resize"]))
+    pixels = np.asarray(middle_square(Image.open(image).convert("RGB"), side, shorter), np.float32) / 255
     normalised = ((pixels - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)[None]
     logits = session.run(None, {session.get_inputs()[0].name: normalised})[0][0].astype(np.float64)
     chances = np.exp(logits - logits.max())
@@ -31,11 +32,7 @@ def classify(network: str, image: str) -> list[tuple[str, float]]:
     return [(classes[i], float(chances[i])) for i in np.argsort(-chances)[:5]]
 
 
-def middle_square(image: Image.Image, side: int) -> Image.Image:
-    """As in evaluation: photographs are resized to 256 / 224 of the side, then cut; an image of the side stays."""
-    if image.size == (side, side):
-        return image
-    shorter = round(side * 256 / 224)
+def middle_square(image: Image.Image, side: int, shorter: int) -> Image.Image:
     scale = shorter / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
     left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -57,6 +57,7 @@ class Images(ABC, Generic[S]):
     test: S
     mean: Tensor  # [3], what was subtracted from pixels in units of [0, 1] ...
     std: Tensor  # [3], ... and then divided by
+    resize: float = 1.0  # evaluation makes the shorter side so many times `side`, then cuts the middle square
 
     @property
     @abstractmethod

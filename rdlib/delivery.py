@@ -41,11 +41,12 @@ class Delivery:
         graph, kind = self.verification.graph, "int8" if self.int8 else "float32"
         found = [f"{self.path.name}: {size(self.path.stat().st_size)}, {kind}"]
         if graph is not None:
-            found += described(graph)
-            found.append(additions(self.verification))
+            written = self.int8 or self.verification  # int8 has other operators, and a runtime other fusions
+            found += [*described(written.graph or graph), *costs(graph), additions(written)]
         compared = f"on {self.verification.images} test images"
+        before = "before quantisation " if self.int8 else ""
         found.append(
-            f"same as eager PyTorch {compared}: equal top-1 on {self.verification.equal_top1}, "
+            f"{before}same as eager PyTorch {compared}: equal top-1 on {self.verification.equal_top1}, "
             f"largest difference of a logit {self.verification.difference:.1e}"
         )
         if self.int8 is not None:
@@ -54,14 +55,20 @@ class Delivery:
 
 
 def described(graph: Graph) -> list[str]:
-    """Signature, operators and cost of an exported network."""
+    """Signature and operators of a file."""
     ends = (graph.shapes[graph.input][1:], graph.shapes[graph.output][1:])
     taken, given = (" x ".join(["N", *map(str, shape)]) for shape in ends)
     operators = ", ".join(f"{count} {name}" for name, count in graph.operators.items())
-    peaks = ", ".join(f"{size(planner.plan(graph, name).peak)} ({name})" for name in planner.EXECUTORS)
     return [
         f"input {graph.input} [{taken}] float32, normalised; output {graph.output} [{given}]; ONNX opset {OPSET}",
         f"operators: {operators}",
+    ]
+
+
+def costs(graph: Graph) -> list[str]:
+    """What a float32 network costs."""
+    peaks = ", ".join(f"{size(planner.plan(graph, name).peak)} ({name})" for name in planner.EXECUTORS)
+    return [
         f"{graph.parameters:,} parameters, {graph.macs:,} multiply-additions an image",
         f"feature maps of one image, float32: {size(planner.traffic(graph))} written; planned peak {peaks}",
     ]
@@ -94,15 +101,15 @@ def deliver(
     that was not verified.
     """
     facts = {"dataset": images.name, "classes": images.classes, "side": images.side}
-    facts |= {"mean": images.mean.tolist(), "std": images.std.tolist(), **(about or {})}
+    facts |= {"resize": images.resize, "mean": images.mean.tolist(), "std": images.std.tolist(), **(about or {})}
     folded = fold(network.eval())
     test = batches(images, images.test, COMPARED)
     with written_whole(to) as final, tempfile.TemporaryDirectory() as folder:
         float_file = export(folded, Path(folder) / f"float{to.suffix}" if int8 else final, images.side, facts)
-        verification, compared = verify(folded, float_file, test), None
+        verification, compared = verify(network, float_file, test), None
         if int8:
             quantize(float_file, final, batches(images, images.train, CALIBRATION))
-            compared = verify(folded, final, test, tolerance=None)
+            compared = verify(network, final, test, tolerance=None)
         before = evaluate(network, images, images.test).top1
         after = evaluate(Deployed(final), images, images.test).top1
     return Delivery(to, before, after, verification, compared)

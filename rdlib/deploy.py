@@ -72,7 +72,8 @@ def written_whole(path: Path, keep: bool = True) -> Iterator[Path]:
             f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

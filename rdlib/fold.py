@@ -4,6 +4,7 @@ import copy
 from typing import TypeVar
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # also the synchronised one of several GPUs
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rdlib.errors import DeployError
@@ -31,7 +32,7 @@ def fold(network: Network) -> Network:
             if isinstance(child, DiracConv2d):
                 child = plain_convolution(child)
                 setattr(parent, name, child)
-            if isinstance(child, nn.BatchNorm2d):
+            if isinstance(child, _BatchNorm):
                 if not isinstance(previous, nn.Conv2d):
                     raise DeployError(f"the BatchNorm {name} follows no convolution, so it cannot be folded")
                 setattr(parent, fed_by, fuse_conv_bn_eval(previous, child))
@@ -61,5 +62,5 @@ def require_folded(network: nn.Module) -> None:
     if any(module.training for module in network.modules()):
         raise DeployError("a network in training mode cannot be deployed: call network.eval(), then fold it")
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d | DiracConv2d):
+        if isinstance(module, _BatchNorm | DiracConv2d):
             raise DeployError(f"{name} is not folded ({type(module).__name__}): deploy fold(network)")

@@ -63,7 +63,7 @@ def save_pretrained(
     or trained elsewhere, for missing facts, and where the folder is not empty or cannot be written.
     """
     require_trainable(network)
-    facts = {name: about[name] for name in ABOUT if name in about}
+    facts = {name: plain_value(about[name]) for name in ABOUT if name in about}
     if missing := [name for name in ABOUT if name not in facts]:
         raise DeployError(f"a published network needs {', '.join(missing)} of its images: pass them in about")
     digest = sha256_of_weights(network)
@@ -97,6 +97,15 @@ def from_pretrained(where: Path | str, revision: str | None = None) -> Published
     if sha256_of_weights(network) != network.weights_sha256:
         raise DeployError(f"the weights in {where_name(where)} are not those that it names: fetch or save it again")
     return network
+
+
+def plain_value(value: Any) -> Any:
+    """As JSON holds it; the Hub's mixin silently leaves out what is not. Raises DeployError for anything else."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError) as error:
+        raise DeployError(f"{value!r} cannot be published: pass numbers, words and lists in about") from error
 
 
 def where_name(where: Path | str) -> str:

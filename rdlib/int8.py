@@ -13,6 +13,8 @@ import pandas as pd
 
 from rdlib import measured
 from rdlib.delivery import CALIBRATION, COMPARED, deliver
+from rdlib.errors import RecordError
+from rdlib.experiment import require_same_images
 from rdlib.photographs import load_images
 from rdlib.profiles import Profile
 from rdlib.runs import Store
@@ -40,9 +42,15 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
     """Deliver every run whose weights are here in float32 and int8, and write both accuracies to a record.
 
     Runs without weights are told and left out; train them again with `python -m rdlib train --again ID`. Raises
-    RecordError where the record cannot be written, before anything is measured.
+    RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
     measured.require_writable(path)
+    known = measured.read(path, command(profile))["runs"] if path.exists() else {}
+    here = {run.id for row in rows(profile) for run in row.runs if store.has_weights(run)}
+    if lost := set(known) - here:
+        raise RecordError(
+            f"{path.name} has {len(lost)} runs whose weights are not here: train them again, or write to another file"
+        )
     runs: dict[str, Any] = {}
     for row in rows(profile):
         for run in row.runs:
@@ -50,6 +58,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
                 tell(f"{row.name}, seed {run.seed}: no weights here, left out")
                 continue
             images = load_images(run.dataset, image_size=run.recipe.image_size)
+            require_same_images(run, store, images)
             with tempfile.TemporaryDirectory() as folder:
                 found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)
             assert found.int8 is not None
@@ -62,8 +71,8 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
                 "runtime_operators": found.int8.runtime_graph.operators,
             }
             tell(f"{row.name}, seed {run.seed}: {found.network_top1:.2f} -> {found.file_top1:.2f} %")
-            settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED}
-            measured.write(path, {"settings": settings, "provenance": measured.origin(*PACKAGES), "runs": runs})
+    settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED}
+    measured.write(path, {"settings": settings, "provenance": measured.origin(*PACKAGES), "runs": runs})
 
 
 def table(profile: Profile, path: Path | None = None) -> pd.DataFrame:

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rdlib import measured
 from rdlib.errors import ConfigError, RecordError
-from rdlib.measured import FOLDER, origin
+from rdlib.measured import FOLDER, SCHEMA, origin
 from rdlib.runs import digest
 
-SCHEMA = 1
+COMMAND = "python -m rdlib measure latency"
 
 
 @dataclass(frozen=True)
@@ -70,34 +71,20 @@ class LatencyRecord:
 
     def write(self, path: Path) -> None:
         """The file appears whole or not at all. Raises RecordError where it cannot be written."""
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(self.to_json())
-            os.replace(temporary, path)
-        except OSError as error:
-            raise RecordError(f"cannot write {path.name} ({error.strerror}): make its folder writable") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        measured.save(path, self.to_json())
 
     @classmethod
     def read(cls, path: Path) -> "LatencyRecord":
         """Raises RecordError when the file is not JSON, of another schema, or any field was changed."""
-        restore = "restore it from git, or delete it and measure again"
+        body = measured.read(path, COMMAND)
         try:
-            body = json.loads(path.read_text())
-            claimed = body.pop("digest")
-            if body["schema"] != SCHEMA:
-                raise RecordError(f"{path.name} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib")
-            if digest(body) != claimed:
-                raise RecordError(f"{path.name} does not match its own digest, so a field was changed: {restore}")
             cells = {}
             for entry in body["cells"]:
                 times = entry.pop("milliseconds")
                 cells[Cell(**entry)] = times
             return cls(Settings(**body["settings"]), cells, body["provenance"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{path.name} cannot be read ({error}): {restore}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"{path.name} cannot be read ({error}): restore it from git, or delete it") from error
 
 
 def next_path(folder: Path = FOLDER) -> Path:

@@ -1,5 +1,6 @@
 """Records of measurements: one JSON file each, whole or absent, with a digest over all of it and its origin."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -22,21 +23,30 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "am
 def write(path: Path, body: dict[str, Any]) -> None:
     """Write a record atomically. Raises RecordError where that is not possible."""
     content = {"schema": SCHEMA, **body}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save(path, json.dumps(content | {"digest": digest(content)}, indent=1) + "\n")
+
+
+def save(path: Path, text: str) -> None:
+    """Write a record's text atomically. Raises RecordError where that is not possible."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content | {"digest": digest(content)}, indent=1) + "\n")
+        temporary.write_text(text)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RecordError(
-            f"cannot write {path.name} ({error.strerror}): choose a folder that exists and is writable"
+            f"cannot write {path.name} ({error.strerror}): choose a file in a folder that exists and is writable"
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def require_writable(path: Path) -> None:
     """Raise RecordError now rather than after minutes of measuring."""
-    probe = path.with_suffix(f".{os.getpid()}.probe")
+    if path.is_dir():
+        raise RecordError(f"cannot write {path} (it is a folder): name a file in it")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()

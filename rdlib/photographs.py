@@ -110,6 +110,7 @@ class Photographs(Images[Files]):
     image_size: int
     place: torch.device
     workers: int
+    resize = RESIZE
     mean: Tensor = field(default_factory=lambda: torch.tensor(MEAN))
     std: Tensor = field(default_factory=lambda: torch.tensor(STD))
 

@@ -198,11 +198,11 @@ def memory_claims(key: str, store: Store) -> list[dict[str, object]]:
 def speed_claims(store: Store) -> list[dict[str, object]]:
     (depth, side), claimed = DEPLOYED, claimed_value("claim_speedup")
     lines = []
-    for of in speedup.by_machine(latency_records(store.root / "measured")).values():
+    for machine, of in speedup.by_machine(latency_records(store.root / "measured")).items():
         for cell_, one in speedup.first_of_each(of.values()).items():
             if (cell_.depth, cell_.side, cell_.batch, cell_.shortcuts) == (depth, side, 1, "none"):
                 verdict = "holds" if one.low >= claimed else "cannot tell" if one.high >= claimed else "does not hold"
-                reading = f"{cell_.engine}, {cell_.precision}, batch 1, CPU"
+                reading = f"{cell_.engine}, {cell_.precision}, batch 1, {machine}"
                 lines.append(claim_line("claim_speedup", reading, str(one), verdict, "03_table2_latency"))
     return lines or [claim_line("claim_speedup", "", "", "not run", "python -m rdlib measure latency")]
 

@@ -101,8 +101,13 @@ class Verification:
 
     @property
     def adds_nothing(self) -> bool:
-        """No operator joins feature maps, neither in the file nor after the runtime's own optimisation."""
-        return not any(graph.joins for graph in (self.graph, self.runtime_graph) if graph is not None)
+        """No operator joins feature maps, neither in the file nor after the runtime's own optimisation.
+
+        Known of ONNX files alone: False for all others.
+        """
+        if self.graph is None or self.runtime_graph is None:
+            return False
+        return not self.graph.joins and not self.runtime_graph.joins
 
 
 @torch.inference_mode()
@@ -112,7 +117,7 @@ def verify(
     """Compare a file with the network it was made from, on normalised images in batches [N, 3, side, side].
 
     tolerance: of a logit's absolute difference, in units of the largest logit where that is above 1; None: not judged
-    (int8). Raises DeployError where a logit differs by more or the images are none, and for a file that is not ours.
+    (int8). Raises DeployError where a logit differs by more or is not finite, for no images, and for a foreign file.
     """
     deployed, network = Deployed(path), network.eval()
     count, equal, difference, scale = 0, 0, 0.0, 1.0
@@ -122,6 +127,8 @@ def verify(
             raise DeployError(
                 f"{path.name} gives outputs {list(found.shape)} where the network gives {list(wanted.shape)}"
             )
+        if not found.isfinite().all():
+            raise DeployError(f"{path.name} gives logits that are not finite: it cannot be deployed")
         difference = max(difference, float((wanted - found).abs().max()))
         scale = max(scale, float(wanted.abs().max()))
         equal += int((wanted.argmax(1) == found.argmax(1)).sum())

@@ -75,7 +75,9 @@ def test_int8_reports_both_accuracies(taught, store, tmp_path, monkeypatch, caps
     assert code == 0
     assert "net.onnx: " in out
     assert "KiB, int8" in out
-    assert "additions: 8 (node_add, node_add_1, node_add_2, ...)" in out
+    assert "additions: 8 (" in out
+    assert "; ONNX Runtime fuses 0 of them into convolutions" in out  # in float32 it fuses all eight
+    assert " QuantizeLinear" in out
     assert "int8 on 30 test images: equal top-1 on" in out
     assert [path.name for path in tmp_path.glob("*.onnx")] == ["net.onnx"]
 
@@ -109,6 +111,33 @@ def test_a_file_that_does_not_verify_is_not_left(dataset, tmp_path, monkeypatch)
         deliver(network, dataset, to)
     assert to.read_bytes() == b"an older file"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_a_wrong_fold_is_found_out(dataset, tmp_path, monkeypatch):
+    """The file is compared with the network as trained, not with what was made of it."""
+
+    def wrong(network):
+        from rdlib.fold import fold
+
+        folded = fold(network)
+        folded.fc.bias.copy_(folded.fc.bias.roll(1) + 0.1)
+        return folded
+
+    monkeypatch.setattr("rdlib.delivery.fold", wrong)
+    with pytest.raises(DeployError, match="does not compute what the network computes"):
+        deliver(plain(18, 10, width=4).eval(), dataset, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_is_calibrated_on_training_images(make_dataset, tmp_path, monkeypatch):
+    from rdlib import quantize
+
+    images, seen = make_dataset(train=100, test=60), []
+    monkeypatch.setattr(
+        "rdlib.delivery.quantize", lambda path, to, given: seen.extend(given) or quantize.quantize(path, to, given)
+    )
+    deliver(plain(18, 10, width=8).eval(), images, tmp_path / "net.onnx", int8=True)
+    assert torch.equal(torch.cat(seen), torch.cat(batches(images, images.train, 256)))
 
 
 def deployed(network: torch.nn.Module, path: Path, *rest: object) -> Path:

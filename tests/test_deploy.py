@@ -69,6 +69,29 @@ def test_the_batch_is_free(batch, suffix, test_images, tmp_path):
     assert b"/rdlib/" not in path.read_bytes()
 
 
+def test_only_onnx_files_can_be_said_to_add_nothing(test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "none", 4), test_images))
+    for suffix, known in (("onnx", True), ("pt2", False)):
+        assert verify(network, export(network, tmp_path / f"net.{suffix}", 16), [test_images[:2]]).adds_nothing == known
+
+
+def test_logits_that_are_not_finite_are_refused(test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "none", 4), test_images))
+    network.fc.bias.fill_(float("nan"))
+    path = export(network, tmp_path / "net.onnx", 16)
+    for tolerance in (1e-4, None):
+        with pytest.raises(DeployError, match=r"net\.onnx gives logits that are not finite"):
+            verify(network, path, [test_images[:2]], tolerance)
+
+
+def test_synchronised_norms_of_several_gpus_fold_too(test_images):
+    network = randomise(resnet(18, 10, "none", 4), test_images)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(resnet(18, 10, "none", 4)).eval()
+    synchronised.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(fold(synchronised)(test_images[:4]), fold(network)(test_images[:4]))
+
+
 def test_executorch_runs_the_same_network(test_images, tmp_path):
     network = fold(randomise(resnet(18, 10, "none", 4), test_images))
     path = export(network, tmp_path / "net.pte", 16)
@@ -110,7 +133,7 @@ def test_a_file_of_other_weights_is_refused(test_images, tmp_path):
     ("spoil", "sentence"),
     [
         (lambda n: n.train(), "a network in training mode cannot be deployed: call network.eval"),
-        (lambda n: n.layer2.train(), "a network in training mode cannot be deployed"),
+        (lambda n: (n.layer2.train(), n)[1], "a network in training mode cannot be deployed"),
         (lambda n: n, r"bn1 is not folded \(BatchNorm2d\): deploy fold\(network\)"),
     ],
 )
@@ -122,8 +145,11 @@ def test_a_network_that_is_not_folded_is_refused(spoil, sentence, tmp_path):
 
 
 def test_fold_refuses_training_mode_and_a_batchnorm_without_convolution():
-    with pytest.raises(DeployError, match="training mode cannot be folded"):
-        fold(resnet(18, 10, width=4))
+    partly = resnet(18, 10, width=4).eval()
+    partly.layer2.train()
+    for network in (resnet(18, 10, width=4), partly):
+        with pytest.raises(DeployError, match="training mode cannot be folded"):
+            fold(network)
     with pytest.raises(DeployError, match="the BatchNorm 1 follows no convolution"):
         fold(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)).eval())
 

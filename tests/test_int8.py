@@ -52,6 +52,15 @@ def test_the_change_is_paired_over_seeds(cells, tmp_path):
     assert line["change"] == "-1.50 ± 0.71"
 
 
+def test_a_record_never_loses_a_run(cells, store, tmp_path):
+    path = tmp_path / "int8.json"
+    measured.write(path, {"runs": {"0" * 12: {}}})
+    before = path.read_text()
+    with pytest.raises(RecordError, match=r"int8\.json has 1 runs whose weights are not here"):
+        int8.measure(PROFILES["quick"], store, path)
+    assert path.read_text() == before
+
+
 def test_without_a_record_every_cell_is_empty_and_names_its_command(tmp_path):
     table = int8.table(PROFILES["quick"], tmp_path / "absent.json")
     assert set(table["int8 top-1 (%)"]) == {""}

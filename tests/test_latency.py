@@ -180,8 +180,8 @@ def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
     [
         (lambda text: text[:-40], "cannot be read"),
         (lambda text: "[]", "cannot be read"),
-        (lambda text: text.replace('"threads": 1', '"threads": 2'), "a field was changed"),
-        (lambda text: text.replace('"schema": 1', '"schema": 9'), "has schema 9"),
+        (lambda text: text.replace('"threads": 1', '"threads": 2'), "does not match its own digest"),
+        (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9, expected 1"),
     ],
 )
 def test_a_damaged_record_is_refused_in_a_sentence(damage: Callable[[str], str], named: str, tmp_path: Path) -> None:

@@ -56,9 +56,11 @@ def test_a_recognised_network_computes_the_same_and_teaches_a_plain_one(block, c
 
 def test_the_given_network_is_left_as_it_was():
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5).train()
+    network.layer2.eval()  # as where some BatchNorms are frozen
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     staged(network)
     assert network.training
+    assert not network.layer2.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -68,6 +70,12 @@ class Smooth(ResNet):
     def __init__(self):
         super().__init__(BasicBlock, [1, 1, 1, 1], num_classes=5)
         self.relu = nn.SiLU()
+
+
+def of_fixed_pooling() -> nn.Module:
+    network = ResNet(BasicBlock, [1, 1, 1, 1])
+    network.avgpool = nn.AvgPool2d(7)
+    return network
 
 
 def with_another_stem() -> nn.Module:
@@ -102,6 +110,7 @@ def without_a_shortcut() -> nn.Module:
             ConfigError,
             "this ResNet has the weights of a ResNet but computes something else with them",
         ),
+        (of_fixed_pooling, ConfigError, "computes something else with them"),
         (with_another_stem, CheckpointError, "its first convolution is 5 x 5"),
         (with_attention, CheckpointError, "there is no place for its layer3.0.attention"),
         (without_a_shortcut, CheckpointError, "this network has no shortcuts, so it is no ResNet"),

@@ -1,6 +1,7 @@
 """What the repository promises about itself: notebooks, environment, README, records."""
 
 import importlib.util
+import json
 import re
 import socket
 import subprocess
@@ -73,6 +74,10 @@ def test_every_published_record_can_be_read_and_was_made_from_committed_code() -
     records = Store().records()
     assert records
     assert not [r.run.id for r in records if r.provenance["dirty"] or not r.provenance["commit"]]
+    measured = sorted((ROOT / "results" / "measured").glob("*.json"))
+    assert measured
+    origins = {path.name: json.loads(path.read_text())["provenance"] for path in measured}
+    assert not [name for name, origin in origins.items() if origin["dirty"] or not origin["commit"]]
 
 
 def notebook(path: Path, source: str) -> Path:
