@@ -169,7 +169,7 @@ NETWORK_COLOURS = {"downsample": "#cc79a7", "none": COLOURS["plain"]}
 def speedups(found: Mapping[Cell, Speedup], side: int, batch: int, claimed: float) -> Figure:
     """How many times faster than its ResNet a plain network is, with 95 % interval: a panel a depth, a line an engine.
 
-    claimed: the paper's speed-up of depth 50, drawn in that panel alone.
+    claimed: the paper's speed-up of depth 50 at 224x224, drawn in that panel alone.
     """
     chosen = [one for cell, one in found.items() if (cell.side, cell.batch, cell.variant) == (side, batch, "")]
     plain = [one for one in chosen if not one.is_resnet]
@@ -187,7 +187,7 @@ def speedups(found: Mapping[Cell, Speedup], side: int, batch: int, claimed: floa
                 spread = [[max(one.ratio - one.low, 0)], [max(one.high - one.ratio, 0)]]
                 ax.errorbar(one.ratio, y, xerr=spread, fmt="o", ms=5, capsize=3, color=NETWORK_COLOURS[kind])
         ax.axvline(1, color=COLOURS["ResNet"], linewidth=1)
-        if depth == 50:
+        if (depth, side) == (50, 224):
             ax.axvline(claimed, color="#999", linewidth=1, linestyle=":")
             ax.annotate(
                 "paper", (claimed, 1), (3, -2), ("data", "axes fraction"), "offset points", color="#777", va="top"
@@ -255,6 +255,7 @@ def memory_of(plans: Mapping[str, Plan]) -> Figure:
         memory_over_operators(plan, ax).set_title(title, fontsize=10)
     for ax in axes[:, 1]:
         ax.set_ylabel("")
+    axes[0, 0].set_xlim(0.5, max(len(plan.steps) for plan in plans.values()) + 0.5)
     axes[0, 0].set_ylim(0, 1.25 * max(plan.peak for plan in plans.values()) / 2**20)
     named = axes[0, 0].get_legend_handles_labels()
     figure.legend(*named, loc="outside lower center", ncols=2, frameon=False)

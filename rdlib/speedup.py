@@ -119,7 +119,7 @@ def repeats(records: Mapping[str, LatencyRecord]) -> pd.DataFrame:
                 lines.append(
                     {
                         "record": f"{second} against {first}",
-                        "made": f"{other.provenance['created'][:10]}, {one.provenance['created'][:10]}",
+                        "made": f"{minute(other)}; {minute(one)}",
                         "cells": len(moved),
                         "largest change": f"{moved[worst]:+.1%}",
                         "where": ", ".join(where),
@@ -127,6 +127,11 @@ def repeats(records: Mapping[str, LatencyRecord]) -> pd.DataFrame:
                     }
                 )
     return pd.DataFrame(lines)
+
+
+def minute(record: LatencyRecord) -> str:
+    """When it was made, UTC."""
+    return str(record.provenance["created"])[:16].replace("T", " ")
 
 
 def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matched: bool = False) -> pd.DataFrame:

@@ -211,7 +211,7 @@ def test_repeats_name_the_largest_change_and_count_those_over_ten_percent() -> N
     again = made({"PyTorch eager": 1.8, "ONNX Runtime": 1.05}, day=2)
     (line,) = speedup.repeats({"latency-1": RECORD, "latency-2": again}).to_dict("records")
     assert line["record"] == "latency-2 against latency-1"
-    assert line["made"] == "2026-01-02, 2026-01-01"
+    assert line["made"] == "2026-01-02 00:00; 2026-01-01 00:00"
     assert (line["cells"], line["over 10%"]) == (2, 1)
     assert line["largest change"].startswith("+2")
     assert "PyTorch eager" in line["where"]
