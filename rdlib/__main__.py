@@ -25,7 +25,7 @@ from rdlib.sources import IMAGENET
 from rdlib.status import describe
 from rdlib.sweep import missing
 from rdlib.sweep import sweep as sweep_runs
-from rdlib.tables import rows_of, runs_of
+from rdlib.tables import COMPARISONS, rows_of, runs_of
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
@@ -45,7 +45,7 @@ def train(
     method: Annotated[
         str, typer.Option(help="Supervised, LogitDistillation, FeatureDistillation or JointRD.")
     ] = "Supervised",
-    depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 18,
+    depth: Annotated[int, typer.Option(help="18, 34, 50, 66 or 98.")] = 18,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
     seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
@@ -108,7 +108,7 @@ def train(
 def adopt(
     file: Annotated[Path, typer.Argument(help="State dict with torchvision's names, e.g. resnet50-11ad3fa6.pth.")],
     dataset: Annotated[str, typer.Option(help="What it was trained on.")] = IMAGENET,
-    depth: Annotated[int, typer.Option(help="18, 34 or 50.")] = 50,
+    depth: Annotated[int, typer.Option(help="18, 34, 50, 66 or 98.")] = 50,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops, default 224.")] = None,
     store: StoreOption = RESULTS,
@@ -196,7 +196,8 @@ def export(
 def known_run(store: Store, run_id: str) -> Run:
     """The run of that id: of a record, or of a profile's tables."""
     recorded = [record.run for record in store.records()]
-    for run in [*recorded, *(run for one in PROFILES.values() for run in runs_of(rows_of(one)))]:
+    listed = (rows_of(one, table) for one in PROFILES.values() for table in (None, *COMPARISONS))
+    for run in [*recorded, *(run for rows in listed for run in runs_of(rows))]:
         if run.id == run_id:
             return run
     raise ConfigError(f"neither the store nor a profile has run {run_id}: `show` and `sweep PROFILE --list` list them")

@@ -12,7 +12,6 @@ import torch
 
 from rdlib.data import Images
 from rdlib.errors import ConfigError, RecordError
-from rdlib.methods import METHODS
 from rdlib.models import StagedResNet, resnet
 from rdlib.parallel import joined, require_agreement, shard
 from rdlib.photographs import load_images
@@ -21,6 +20,7 @@ from rdlib.recipe import PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.runs import Record, Run, Store, defaults_of, sha256_of
 from rdlib.teaching import Method
 from rdlib.train import Epoch, evaluate, fit
+from rdlib.ways import METHODS
 
 
 def build(run: Run, store: Store, num_classes: int) -> Method:
@@ -34,7 +34,7 @@ def build(run: Run, store: Store, num_classes: int) -> Method:
 def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
     """Networks and method of a run, from torch's global generator; the student first, so that every method starts a
     student of the same kind and seed from the same weights."""
-    student = resnet(run.depth, num_classes, run.shortcuts, run.width, run.stem)
+    student = run.student(num_classes)
     if run.trains_teacher:
         teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
     networks = [student] if teacher is None else [student, teacher]

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from rdlib.latency_record import Cell
 from rdlib.planner import Plan, Step
+from rdlib.rows import Row
 from rdlib.runs import Store
 from rdlib.speedup import Speedup
-from rdlib.tables import Row, cell, records_of
+from rdlib.tables import cell, records_of
 from rdlib.train import Epoch
 
 COLOURS = {

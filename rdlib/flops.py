@@ -11,18 +11,19 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from rdlib.experiment import assemble
-from rdlib.models import resnet
 from rdlib.runs import Run
+from rdlib.ways import METHODS
 
 
 @cache
-def step_flops(run: Run, side: int, num_classes: int) -> int:
+def step_flops(run: Run, side: int, num_classes: int, taught_by: Run | None = None) -> int:
     """Operations of one step, forward and backward, on one batch of images [batch, 3, side, side].
 
-    A teacher is taken to have the student's depth and width.
+    A teacher is taken to have the student's depth and width, unless the run that trained it is given.
     """
-    with torch.device("meta"):
-        teacher = resnet(run.depth, num_classes, "all", run.width, run.stem) if run.teacher else None
+    with torch.device("meta" if METHODS[run.method].shapes_alone else "cpu"):
+        shape = taught_by or replace(run, shortcuts="all", conv="plain")
+        teacher = shape.student(num_classes) if run.teacher else None
         method = assemble(run, teacher, num_classes)
         images, labels = torch.empty(2, 3, side, side), torch.zeros(2, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
@@ -34,7 +35,7 @@ def step_flops(run: Run, side: int, num_classes: int) -> int:
     return total * run.recipe.batch_size // len(labels)
 
 
-def run_flops(run: Run, images: int, side: int, num_classes: int) -> int:
+def run_flops(run: Run, images: int, side: int, num_classes: int, taught_by: Run | None = None) -> int:
     """Operations of a whole training on so many images an epoch."""
     one = replace(run, seed=0, teacher=run.teacher and "any")  # one count serves all seeds
-    return run.recipe.epochs * (images // run.recipe.batch_size) * step_flops(one, side, num_classes)
+    return run.recipe.epochs * (images // run.recipe.batch_size) * step_flops(one, side, num_classes, taught_by)

@@ -17,8 +17,9 @@ from rdlib.errors import RecordError
 from rdlib.experiment import require_same_images
 from rdlib.photographs import load_images
 from rdlib.profiles import Profile
+from rdlib.rows import Row
 from rdlib.runs import Store
-from rdlib.tables import Row, rows_of
+from rdlib.tables import rows_of
 
 TAUGHT = ("cross-entropy", "JointRD")
 PACKAGES = ("torch", "onnx", "onnxruntime")

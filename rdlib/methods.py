@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
 from rdlib.models import STAGES, StagedResNet
-from rdlib.teaching import Adopted, Init, Method, Regime, Supervised, Taught
+from rdlib.teaching import Init, Regime, Taught
+
+ALPHA, TEMPERATURE = 0.9, 4.0  # of the paper's logit distillation
 
 
 class LogitDistillation(Taught):
@@ -22,8 +24,8 @@ class LogitDistillation(Taught):
         student: StagedResNet,
         teacher: StagedResNet,
         *,
-        alpha: float = 0.9,
-        temperature: float = 4.0,
+        alpha: float = ALPHA,
+        temperature: float = TEMPERATURE,
         init: Init = "scratch",
     ):
         super().__init__(student, teacher, init)
@@ -40,9 +42,9 @@ class LogitDistillation(Taught):
         }
 
 
-def connector(channels: int) -> nn.Sequential:
-    """What stands between a student's last feature map and the teacher's, in training only."""
-    return nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+def connector(ours: int, theirs: int) -> nn.Sequential:
+    """What leads from a student's feature map of that many channels to a teacher's, in training only."""
+    return nn.Sequential(nn.Conv2d(ours, theirs, 1, bias=False), nn.BatchNorm2d(theirs))
 
 
 class FeatureDistillation(Taught):
@@ -60,7 +62,7 @@ class FeatureDistillation(Taught):
         if ours != theirs:
             raise ConfigError(f"the last stages need equal channels: the student has {ours}, the teacher {theirs}")
         self.distance_weight = distance_weight
-        self.connector = connector(ours)
+        self.connector = connector(ours, theirs)
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -105,15 +107,23 @@ class JointRD(Taught):
         init: Init = "scratch",
     ):
         super().__init__(student, teacher, init, regime)
-        if student.stage_channels != teacher.stage_channels:
-            raise ConfigError(
-                f"the mixed paths need equal channels at every stage: the student has {student.stage_channels}, "
-                f"the teacher {teacher.stage_channels}"
-            )
+        self.require_fit()
         self.distance_weight, self.scale = distance_weight, 0.25 if quarter else 1.0
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
-        channels = student.stage_channels[-1]
-        self.connectors = nn.ModuleList(connector(channels) for _ in range(STAGES))
+        self.connectors = self.make_connectors()
+
+    def require_fit(self) -> None:
+        """Raise ConfigError where the teacher's stages cannot take the student's feature maps."""
+        if self.student.stage_channels != self.teacher.stage_channels:
+            raise ConfigError(
+                f"the mixed paths need equal channels at every stage: the student has {self.student.stage_channels}, "
+                f"the teacher {self.teacher.stage_channels}"
+            )
+
+    def make_connectors(self) -> nn.ModuleList:
+        """One for each mixed path, and last the one of the own path."""
+        ours, theirs = self.student.stage_channels[-1], self.teacher.stage_channels[-1]
+        return nn.ModuleList(connector(c, theirs) for c in (theirs, theirs, theirs, ours))
 
     @property
     def partial(self) -> bool:
@@ -143,18 +153,28 @@ class JointRD(Taught):
         logits = self.student.classify(own)
         self.student_logits = logits.detach()
         weight = self.scale * self.distance_weight
-        terms = {
-            "cross_entropy": self.scale * F.cross_entropy(logits, labels),
-            "distance": weight * margin_distance(self.connectors[-1](own), target, margin),
-        }
+        terms = self.own_logits_terms(logits, labels, target)
+        terms["distance"] = weight * self.distance(STAGES - 1, own, target, margin)
         if mixed is not None:
             mixed_logits = self.teacher.classify(mixed).chunk(STAGES - 1)
             for i, (z, f) in enumerate(zip(mixed_logits, mixed.chunk(STAGES - 1), strict=True)):
                 # Students join the running batch stage by stage, so chunk i left the student after stage i + 1.
-                distance = margin_distance(self.connectors[i](f), target, margin)
+                distance = self.distance(i, f, target, margin)
                 terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, labels)
                 terms[f"mixed_{i + 1}_distance"] = m * weight * distance
         return terms
+
+    def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What the own path's logits [N, classes] are asked for; target: the teacher's last feature map."""
+        return {"cross_entropy": self.scale * F.cross_entropy(logits, labels)}
+
+    def enter(self, stage: int, h: Tensor) -> Tensor:
+        """The student's feature map as it enters the teacher after that stage (0..2)."""
+        return h
+
+    def distance(self, path: int, feature: Tensor, target: Tensor, margin: Tensor) -> Tensor:
+        """Of one path's last feature map from the teacher's; paths 0..2 leave after stages 1..3, the last never."""
+        return margin_distance(self.connectors[path](feature), target, margin)
 
     def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
         """Last pre-ReLU maps of the own path [N, ...] and of the mixed paths [3 N, ...] (k = 1, 2, 3 in order).
@@ -169,7 +189,8 @@ class JointRD(Taught):
                 running = teacher_stage(running)
             h = student_stage(h)
             if with_mixed and i < STAGES - 1:
-                running = h if running is None else torch.cat([running, h])
+                entering = self.enter(i, h)
+                running = entering if running is None else torch.cat([running, entering])
         return h, running
 
 
@@ -187,8 +208,3 @@ def held_still(teacher: nn.Module) -> Iterator[None]:
         teacher.train(training)
         for p in learning:
             p.requires_grad_(True)
-
-
-METHODS: dict[str, type[Method]] = {
-    m.__name__: m for m in (Supervised, Adopted, LogitDistillation, FeatureDistillation, JointRD)
-}

@@ -17,47 +17,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError, require_choice
+from rdlib.reparametrised import Reparametrised
+from rdlib.rivals.dirac import DiracConv2d
+from rdlib.rivals.repvgg import RepVGGConv2d
 
 Shortcuts = Literal["all", "downsample", "none"]
 Stem = Literal["cifar", "imagenet"]
-Conv = Literal["plain", "dirac"]
 Kind = Literal["basic", "bottleneck"]
 
 STAGES = 4
+CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {
+    "plain": None,
+    "dirac": DiracConv2d,
+    "repvgg": RepVGGConv2d,
+}
 
 
-class DiracConv2d(nn.Conv2d):
-    """Convolution with the weight W' = alpha * delta + beta * W per output channel (DiracNets).
-
-    Zagoruyko and Komodakis, 2017. alpha = 1 and beta = 0.1 at the start; both are trained without weight decay.
-    `folded_weight` is the plain convolution that computes the same.
-    """
-
-    delta: Tensor
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, groups: int = 1
-    ):
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-        self.alpha = nn.Parameter(torch.ones(out_channels))
-        self.beta = nn.Parameter(torch.full((out_channels,), 0.1))
-        self.register_buffer("delta", nn.init.dirac_(torch.empty_like(self.weight), groups), persistent=False)
-
-    def folded_weight(self) -> Tensor:
-        """W' [out, in / groups, k, k]."""
-        alpha, beta = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)
-        return alpha * self.delta + beta * self.weight
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding, groups=self.groups)
-
-
-def convolution(
-    c_in: int, c_out: int, kernel: int, stride: int = 1, conv: Conv = "plain", groups: int = 1
-) -> nn.Conv2d:
-    if conv == "dirac":
-        return DiracConv2d(c_in, c_out, kernel, stride, kernel // 2, groups)
+def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: str = "plain", groups: int = 1) -> nn.Conv2d:
+    kind = CONVOLUTIONS[conv]
+    if kind is not None and kernel in kind.kernels:
+        return kind(c_in, c_out, kernel, stride, kernel // 2, groups)
     return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def norm_after(conv: nn.Conv2d) -> nn.Module:
+    """The BatchNorm of a convolution, or nothing where the convolution holds its own."""
+    normalised = isinstance(conv, Reparametrised) and conv.normalises
+    return nn.Identity() if normalised else nn.BatchNorm2d(conv.out_channels)
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
@@ -94,9 +80,9 @@ class BasicBlock(Block):
         width, conv = planes, of.conv
         self.shortcut = shortcut
         self.conv1 = convolution(c_in, width, 3, stride, conv)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = norm_after(self.conv1)
         self.conv2 = convolution(width, width, 3, 1, conv)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = norm_after(self.conv2)
         needs_projection = shortcut and (stride != 1 or c_in != width)
         self.downsample = projection(c_in, width, stride) if needs_projection else None
 
@@ -105,7 +91,7 @@ class BasicBlock(Block):
         return self.bn2(self.conv2(x))  # type: ignore[no-any-return]
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
+    def last_norm(self) -> nn.Module:
         return self.bn2
 
 
@@ -122,11 +108,11 @@ class Bottleneck(Block):
         width, c_out, conv = planes * of.width_per_group // 64 * of.groups, planes * self.expansion, of.conv
         self.shortcut = shortcut
         self.conv1 = convolution(c_in, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = norm_after(self.conv1)
         self.conv2 = convolution(width, width, 3, stride, conv, of.groups)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = norm_after(self.conv2)
         self.conv3 = convolution(width, c_out, 1, 1, conv)
-        self.bn3 = nn.BatchNorm2d(c_out)
+        self.bn3 = norm_after(self.conv3)
         needs_projection = shortcut and (stride != 1 or c_in != c_out)
         self.downsample = projection(c_in, c_out, stride) if needs_projection else None
 
@@ -136,7 +122,7 @@ class Bottleneck(Block):
         return self.bn3(self.conv3(x))  # type: ignore[no-any-return]
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
+    def last_norm(self) -> nn.Module:
         return self.bn3
 
 
@@ -145,6 +131,8 @@ DEPTHS: dict[int, tuple[Kind, tuple[int, ...]]] = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
+    66: ("basic", (6, 8, 12, 6)),  # twice and three times the blocks of 34, to see where plain networks break
+    98: ("basic", (9, 12, 18, 9)),
 }
 
 
@@ -162,7 +150,7 @@ class Architecture:
     shortcuts: Shortcuts = "all"
     width: int = 64
     stem: Stem = "cifar"
-    conv: Conv = "plain"
+    conv: str = "plain"
     groups: int = 1
     width_per_group: int = 64
 
@@ -205,9 +193,14 @@ class StagedResNet(nn.Module):
 
     @property
     def last_norm(self) -> nn.BatchNorm2d:
-        """The BatchNorm that ends the last block, before its addition; the feature margins are read from it."""
+        """The BatchNorm that ends the last block, before its addition; the feature margins are read from it.
+
+        Raises ConfigError for a folded network, and one whose convolutions hold their BatchNorm (RepVGG).
+        """
         *_, block = self.stages[-1].children()
         assert isinstance(block, BasicBlock | Bottleneck)
+        if not isinstance(block.last_norm, nn.BatchNorm2d):
+            raise ConfigError("margins are read from the BatchNorm that ends the last block, and this network has none")
         return block.last_norm
 
     def stem(self, x: Tensor) -> Tensor:
@@ -224,6 +217,13 @@ class StagedResNet(nn.Module):
         for stage in self.stages[:k]:
             h = stage(h)
         return h
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The pre-ReLU feature maps after stages 1..4, from one pass; the last one is what `classify` takes."""
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
 
     def tail(self, h: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Stages k+1..4 and classifier: feature map after stage k -> (logits, last pre-ReLU feature map)."""
@@ -249,9 +249,9 @@ def resnet(
     shortcuts: Shortcuts = "all",
     width: int = 64,
     stem: Stem = "cifar",
-    conv: Conv = "plain",
+    conv: str = "plain",
 ) -> StagedResNet:
-    """Build a ResNet (or, with fewer shortcuts, a plain network) of depth 18, 34 or 50.
+    """Build a ResNet (or, with fewer shortcuts, a plain network) of depth 18, 34, 50, 66 or 98.
 
     width: channels of the first stage (64 in the paper). Weights are He-initialised (fan-out) from torch's global
     generator; the last BatchNorm of a block is not zero-initialised. Raises ConfigError for an unknown choice.
@@ -259,14 +259,14 @@ def resnet(
     require_choice("depth", depth, DEPTHS)
     require_choice("shortcuts", shortcuts, get_args(Shortcuts))
     require_choice("stem", stem, get_args(Stem))
-    require_choice("conv", conv, get_args(Conv))
+    require_choice("conv", conv, CONVOLUTIONS)
     if width < 1 or num_classes < 2:
         raise ConfigError(f"a network needs width >= 1 and at least 2 classes, not {width} and {num_classes}")
     block, counts = DEPTHS[depth]
     return StagedResNet(Architecture(block, counts, num_classes, shortcuts, width, stem, conv))
 
 
-def plain(depth: int, num_classes: int, width: int = 64, stem: Stem = "cifar", conv: Conv = "plain") -> StagedResNet:
+def plain(depth: int, num_classes: int, width: int = 64, stem: Stem = "cifar", conv: str = "plain") -> StagedResNet:
     """The strictly plain network of that depth: `resnet` with shortcuts "none"."""
     return resnet(depth, num_classes, "none", width, stem, conv)
 

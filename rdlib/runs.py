@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError, require_choice
-from rdlib.methods import METHODS
-from rdlib.models import DEPTHS, Shortcuts, StagedResNet, Stem, resnet
+from rdlib.models import CONVOLUTIONS, DEPTHS, Shortcuts, StagedResNet, Stem, resnet
 from rdlib.recipe import Holdout, Recipe
 from rdlib.teaching import Taught
+from rdlib.ways import METHODS
 
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,11 +46,13 @@ class Run:
     recipe: Recipe
     options: dict[str, Any] = field(default_factory=dict)
     teacher: str | None = None
+    conv: str = "plain"  # the student's; left out of the value where plain, so that older runs keep their id
 
     def __post_init__(self) -> None:
         require_choice("method", self.method, METHODS)
         require_choice("depth", self.depth, DEPTHS)
         require_choice("shortcuts", self.shortcuts, ("all", "downsample", "none"))
+        require_choice("conv", self.conv, CONVOLUTIONS)
         for name in ("depth", "width", "seed"):
             if type(getattr(self, name)) is not int:
                 raise ConfigError(f"a run needs a whole number as {name}, not {getattr(self, name)!r}")
@@ -88,12 +90,15 @@ class Run:
         """Photographs get the ImageNet stem, small images the CIFAR one."""
         return "cifar" if self.recipe.image_size is None else "imagenet"
 
+    def student(self, num_classes: int) -> StagedResNet:
+        """The network that is taught, newly initialised from torch's global generator."""
+        return resnet(self.depth, num_classes, self.shortcuts, self.width, self.stem, self.conv)
+
     @property
     def value(self) -> dict[str, Any]:
         """The run as JSON holds it."""
-        return {k: v for k, v in asdict(self).items() if k != "recipe"} | {
-            "recipe": {k: v for k, v in asdict(self.recipe).items() if v is not None}
-        }
+        value = asdict(self) | {"recipe": {k: v for k, v in asdict(self.recipe).items() if v is not None}}
+        return {k: v for k, v in value.items() if (k, v) != ("conv", "plain")}
 
     @property
     def id(self) -> str:
@@ -107,7 +112,8 @@ class Run:
         special = ", ".join(f"{name}={value}" for name, value in self.options.items() if value != usual[name])
         what = f"{self.method}({special})" if special else self.method
         how = f"shortcuts {self.shortcuts} rate {self.recipe.learning_rate:g} seed {self.seed}"
-        return f"{what} {self.dataset} depth {self.depth} {how}"
+        conv = "" if self.conv == "plain" else f" conv {self.conv}"
+        return f"{what} {self.dataset} depth {self.depth}{conv} {how}"
 
     @classmethod
     def from_value(cls, value: dict[str, Any]) -> "Run":
@@ -244,7 +250,8 @@ class Store:
             )
         try:
             weights = load_file(path)
-            network = resnet(run.depth, len(weights["fc.bias"]), run.shortcuts, run.width, run.stem)
+            network = run.student(len(weights["fc.bias"]))
+            network = METHODS[run.method].fitted(network, weights)
             network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"weights {path.name} do not fit their run: delete them and train again") from error

@@ -9,11 +9,10 @@ import pandas as pd
 from rdlib import memory, speedup
 from rdlib.latency_record import records as latency_records
 from rdlib.profiles import PROFILES, Profile
+from rdlib.rows import SHORTCUTS, Row
 from rdlib.runs import Store
 from rdlib.tables import (
-    SHORTCUTS,
     Cell,
-    Row,
     cell,
     fill_command,
     paper,

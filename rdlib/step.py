@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdlib.models import DiracConv2d
 from rdlib.parallel import replicate, shard, synchronise_norms
 from rdlib.recipe import Recipe
+from rdlib.reparametrised import Reparametrised
 from rdlib.teaching import Method
 
 
@@ -39,8 +39,7 @@ def autocast(device: torch.device, speed: Speed = FAST) -> torch.autocast:
 
 def make_optimizer(method: nn.Module, recipe: Recipe, fused: bool = False) -> torch.optim.SGD:
     """SGD with Nesterov momentum over everything that learns; Dirac scales go without weight decay."""
-    dirac = (m for m in method.modules() if isinstance(m, DiracConv2d))
-    undecayed = {id(p) for m in dirac for p in (m.alpha, m.beta)}
+    undecayed = {id(p) for m in method.modules() if isinstance(m, Reparametrised) for p in m.undecayed()}
     learning = [p for p in method.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in learning if id(p) not in undecayed]},

@@ -12,61 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rdlib import comparisons
 from rdlib.errors import RecordError, require_choice
 from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
-from rdlib.recipe import PAPER_OPTIONS, PAPER_RECIPE
+from rdlib.recipe import PAPER_RECIPE
+from rdlib.rows import SHORTCUTS, TAUGHT, Row, make_row
 from rdlib.runs import RESULTS, Record, Run, Store
 
 PAPER_RATE = PAPER_RECIPE.learning_rate
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of a table: the same run over several seeds. `reported` names a line of paper.csv."""
-
-    depth: int
-    network: str
-    shortcuts: Shortcuts
-    method: str
-    runs: tuple[Run, ...]
-    reported: str | None = None
-    setting: str = ""  # what differs from the profile's recipe
-    worth: int = 0  # place of its depth in the profile; the lowest trains first
-
-    @property
-    def name(self) -> str:
-        kept = f", {SHORTCUTS[self.shortcuts]}" if self.shortcuts != "all" else ""
-        setting = f", {self.setting}" if self.setting else ""
-        return f"{self.network}-{self.depth}{kept}, {self.method}{setting}"
-
-
-SHORTCUTS = {"all": "all", "downsample": "downsampling kept", "none": "strictly plain"}
-TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
-    "cross-entropy": ("Supervised", {}),
-    "logit distillation": ("LogitDistillation", {}),
-    "feature distance": ("FeatureDistillation", {}),
-    "JointRD": ("JointRD", {}),
-    "JointRD, joint teacher": ("JointRD", {"regime": "joint"}),
-}
-REPORTED_AS = {"cross-entropy": "plain", "JointRD": "jointrd"}
-
-
-def make_row(
-    profile: Profile, depth: int, taught_by: str, shortcuts: Shortcuts, teachers: Row | None = None, setting: str = ""
-) -> Row:
-    """One run a seed; the teacher of a seed is the run of that seed in the row `teachers`."""
-    method, options = TAUGHT[taught_by]
-    options = options | PAPER_OPTIONS.get(profile.dataset, {}).get(method, {})
-    ids = [None if teachers is None else teachers.runs[i].id for i in range(len(profile.seeds))]
-    runs = tuple(
-        Run(profile.dataset, method, depth, profile.width, shortcuts, seed, profile.recipe, options, teacher)
-        for seed, teacher in zip(profile.seeds, ids, strict=True)
-    )
-    network = "ResNet" if shortcuts == "all" else "plain"
-    kind = "resnet" if shortcuts == "all" else REPORTED_AS.get(taught_by)
-    reported = f"{profile.dataset}_{kind}{depth}" if kind and profile.full else None
-    return Row(depth, network, shortcuts, taught_by, runs, reported, setting, profile.depths.index(depth))
 
 
 def accuracies(profile: Profile, setting: str = "") -> list[Row]:
@@ -77,9 +31,7 @@ def accuracies(profile: Profile, setting: str = "") -> list[Row]:
         teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
         rows.append(teachers)
         for kept in plain:
-            for taught_by, (method, options) in TAUGHT.items():
-                frozen = teachers if method != "Supervised" and options.get("regime") != "joint" else None
-                rows.append(make_row(profile, depth, taught_by, kept, frozen, setting))
+            rows += [make_row(profile, depth, taught_by, kept, teachers, setting) for taught_by in TAUGHT]
     return rows
 
 
@@ -128,14 +80,21 @@ TABLES: dict[str, Callable[[Profile], list[Row]]] = {
     "4": table4,
     "learning-rate": learning_rates,
 }
+COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
+    "rivals": comparisons.rivals,
+    "rivals-low-rate": comparisons.rivals_low_rate,
+    "ablations": comparisons.ablations,
+    "depth": comparisons.depths,
+}
 
 
 def rows_of(profile: Profile, table: str | None = None) -> list[Row]:
-    """The rows of one table of a profile, or of all its tables."""
+    """The rows of one table of a profile, or of all TABLES (the COMPARISONS only where asked for by name)."""
     if table is None:
         return [row for make in TABLES.values() for row in make(profile)]
-    require_choice("table", table, TABLES)
-    return TABLES[table](profile)
+    known = TABLES | COMPARISONS
+    require_choice("table", table, known)
+    return known[table](profile)
 
 
 def runs_of(rows: Iterable[Row]) -> list[Run]:

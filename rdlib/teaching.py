@@ -7,13 +7,14 @@ beside it and is updated first (empty otherwise). Every term is already weighted
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError, require_choice
 from rdlib.models import StagedResNet
+from rdlib.reparametrised import Reparametrised
 
 Init = Literal["scratch", "teacher"]
 Regime = Literal["frozen", "joint"]
@@ -24,6 +25,7 @@ class Method(nn.Module, ABC):
 
     student: StagedResNet
     student_logits: Tensor
+    shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
 
     @abstractmethod
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
@@ -47,6 +49,11 @@ class Method(nn.Module, ABC):
         """What a checkpoint must agree with before it is loaded into this method."""
         options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
         return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
+
+    @classmethod
+    def fitted(cls, network: StagedResNet, weights: dict[str, Tensor]) -> StagedResNet:
+        """A newly built student, made to take these weights of one that was trained."""
+        return network
 
     def compile(self, learning: bool = True) -> None:
         """torch.compile the networks' stages (without `learning` a frozen teacher's alone); all else stays eager."""
@@ -91,6 +98,9 @@ class Taught(Method):
             raise ConfigError(
                 "init='teacher' needs a trained teacher, and regime='joint' trains it from scratch: change one"
             )
+        ours, theirs = student.fc.out_features, teacher.fc.out_features
+        if ours != theirs:
+            raise ConfigError(f"student and teacher tell {ours} and {theirs} classes apart: they need the same ones")
         self.student, self.teacher, self.regime = student, teacher, regime
         if init == "teacher":
             start_from(student, teacher)
@@ -124,10 +134,17 @@ def fingerprint(network: nn.Module) -> str:
 def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
     """Copy the teacher's weights and BatchNorm statistics into the student, tensor by tensor of the same name.
 
-    Shortcuts the student lacks are dropped. Raises ConfigError when a name or shape does not fit.
+    Shortcuts the student lacks are dropped; a reparametrised convolution inherits the teacher's plain one. Raises
+    ConfigError when a name or shape does not fit.
     """
-    weights = teacher.state_dict()
-    for name, tensor in student.state_dict().items():
-        if name not in weights or weights[name].shape != tensor.shape:
+    weights, start = teacher.state_dict(), student.state_dict()
+    heirs = {name: part for name, part in student.named_modules() if isinstance(part, Reparametrised)}
+    theirs = {f"{name}.{key}" for name, part in heirs.items() for key in part.state_dict() if key != "weight"}
+    for name in start:
+        if name not in theirs and (name not in weights or weights[name].shape != start[name].shape):
             raise ConfigError(f"init='teacher' needs a teacher of the student's depth and width: {name} does not fit")
-    student.load_state_dict({name: weights[name] for name in student.state_dict()})
+    student.load_state_dict({name: start[name] if name in theirs else weights[name] for name in start})
+    for name, part in heirs.items():
+        norm = teacher.get_submodule(name.replace("conv", "bn"))
+        assert isinstance(norm, nn.BatchNorm2d)
+        part.inherit(weights[f"{name}.weight"], norm)

@@ -19,11 +19,12 @@ from benchmarks.reference import TERMS, ReferenceStep, loader, reference_terms
 from benchmarks.setting import Setting
 from benchmarks.variants import SequentialPaths, TeacherGradients
 from rdlib.errors import ConfigError, RecordError
-from rdlib.methods import METHODS, FeatureDistillation, JointRD, LogitDistillation
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.step import Step
 from rdlib.teaching import Supervised, Taught
+from rdlib.ways import METHODS
 
 CPU = torch.device("cpu")
 TINY = Setting(depth=18, width=2, batch_size=4, side=8)

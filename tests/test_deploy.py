@@ -13,7 +13,8 @@ from rdlib.deploy import INPUT, OPSET, OUTPUT, export, require_target
 from rdlib.errors import DeployError
 from rdlib.fold import fold
 from rdlib.graph import read_graph
-from rdlib.models import DiracConv2d, resnet
+from rdlib.models import resnet
+from rdlib.rivals.dirac import DiracConv2d
 from rdlib.verify import Deployed, about_of, verify
 
 

@@ -8,7 +8,7 @@ from rdlib import int8, measured
 from rdlib.errors import RecordError
 from rdlib.experiment import train
 from rdlib.profiles import PROFILES
-from rdlib.tables import Row
+from rdlib.rows import Row
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.methods import METHODS, FeatureDistillation, JointRD, LogitDistillation, Method, Supervised
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import Recipe
 from rdlib.step import make_optimizer
+from rdlib.teaching import Method, Supervised
 from rdlib.train import fit
+from rdlib.ways import METHODS
 
 LAMBDA = 1e-3
 

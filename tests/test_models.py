@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
-from rdlib.models import DiracConv2d, StagedResNet, plain, resnet
+from rdlib.models import StagedResNet, plain, resnet
+from rdlib.rivals.dirac import DiracConv2d
 
 DEPTHS = (18, 34, 50)
 BLOCKS = {18: 8, 34: 16, 50: 16}

@@ -215,10 +215,10 @@ def test_an_exported_pruned_network_computes_the_same_and_still_adds(images, tmp
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        (lambda: resnet(18, 10, width=16, conv="dirac"), "layer1.0.conv1 is a grouped or Dirac"),
+        (lambda: resnet(18, 10, width=16, conv="dirac"), "layer1.0.conv1 is a grouped or reparametrised"),
         (
             lambda: StagedResNet(Architecture("bottleneck", (1, 1, 1, 1), 10, width=16, groups=4, width_per_group=16)),
-            "layer1.0.conv2 is a grouped or Dirac",
+            "layer1.0.conv2 is a grouped or reparametrised",
         ),
         (lambda: fold(small().eval()), "prune it before"),
         (lambda: resnet(18, 10, width=4), "a layer has 4"),

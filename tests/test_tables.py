@@ -10,12 +10,12 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.latency_record import Cell as Timed
 from rdlib.latency_record import LatencyRecord, Settings, provenance
 from rdlib.profiles import PROFILES, profile
+from rdlib.rows import Row
 from rdlib.runs import Record, Run, Store
 from rdlib.scorecard import claims, compare, compared_to_baselines, difference, find, same_level, verdicts
 from rdlib.tables import (
     TABLES,
     Cell,
-    Row,
     accuracies,
     as_markdown,
     as_text,

@@ -1,0 +1,32 @@
+"""Attention transfer (Zagoruyko and Komodakis, ICLR 2017): the student looks where the teacher looks."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rdlib.losses import attention_distance
+from rdlib.models import StagedResNet
+from rdlib.teaching import Init, Taught
+
+
+class AttentionTransfer(Taught):
+    """CE(z_S, y) + weight * sum over the four stages of the distance of their attention maps (equation 2).
+
+    The weight is that of Tian et al., ICLR 2020 (1000, their distance a mean over positions as here).
+    """
+
+    def __init__(self, student: StagedResNet, teacher: StagedResNet, *, weight: float = 1000.0, init: Init = "scratch"):
+        super().__init__(student, teacher, init)
+        self.weight = weight
+
+    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            theirs = self.teacher.features(images)
+        ours = self.student.features(images)
+        logits = self.student.classify(ours[-1])
+        self.student_logits = logits.detach()
+        distances = [attention_distance(s, t) for s, t in zip(ours, theirs, strict=True)]
+        return {
+            "cross_entropy": F.cross_entropy(logits, labels),
+            "attention": self.weight * torch.stack(distances).sum(),
+        }

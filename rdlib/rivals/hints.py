@@ -1,0 +1,35 @@
+"""FitNets (Romero et al., ICLR 2015): a hint from the middle of the teacher."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdlib.models import StagedResNet
+from rdlib.teaching import Init, Taught
+
+MIDDLE = 2  # the stage whose output is the hint
+
+
+class Hints(Taught):
+    """CE(z_S, y) + weight * mean (r(h_S) - h_T)^2 with h the feature map after stage 2 and r a 1x1 convolution.
+
+    Equation 3 of the paper, in one phase instead of two, as later comparisons train it (Tian et al., ICLR 2020, with
+    the same weight).
+    """
+
+    def __init__(self, student: StagedResNet, teacher: StagedResNet, *, weight: float = 100.0, init: Init = "scratch"):
+        super().__init__(student, teacher, init)
+        self.weight = weight
+        ours, theirs = (network.stage_channels[MIDDLE - 1] for network in (student, teacher))
+        self.regressor = nn.Conv2d(ours, theirs, 1)
+
+    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        with torch.no_grad():
+            hint = self.teacher.head(images, MIDDLE)
+        guided = self.student.head(images, MIDDLE)
+        logits, _ = self.student.tail(guided, MIDDLE)
+        self.student_logits = logits.detach()
+        return {
+            "cross_entropy": F.cross_entropy(logits, labels),
+            "hint": self.weight * F.mse_loss(self.regressor(guided), hint),
+        }
