@@ -17,6 +17,7 @@ from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiment import require_same_images, with_weights
 from rdlib.experiment import train as train_run
 from rdlib.measure_command import measure_app
+from rdlib.models import CONVOLUTIONS
 from rdlib.photographs import load_images
 from rdlib.profiles import PROFILES, profile
 from rdlib.recipe import PAPER_RECIPE, Recipe
@@ -26,6 +27,7 @@ from rdlib.status import describe
 from rdlib.sweep import missing
 from rdlib.sweep import sweep as sweep_runs
 from rdlib.tables import COMPARISONS, rows_of, runs_of
+from rdlib.ways import METHODS
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
@@ -42,12 +44,11 @@ ProfileArgument = Annotated[str, typer.Argument(help=f"{', '.join(PROFILES)}.")]
 @app.command()
 def train(
     dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or a prepared name.")] = "digits",
-    method: Annotated[
-        str, typer.Option(help="Supervised, LogitDistillation, FeatureDistillation or JointRD.")
-    ] = "Supervised",
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "Supervised",
     depth: Annotated[int, typer.Option(help="18, 34, 50, 66 or 98.")] = 18,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
+    conv: Annotated[str, typer.Option(help=f"The student's convolutions: {', '.join(CONVOLUTIONS)}.")] = "plain",
     seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
     teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run; with --run, for its own.")] = None,
     option: Annotated[
@@ -61,9 +62,7 @@ def train(
     crop_padding: Annotated[int, typer.Option(help="Pixels; 0: no random crop.")] = PAPER_RECIPE.crop_padding,
     flip: Annotated[bool, typer.Option(help="Random horizontal flip.")] = PAPER_RECIPE.flip,
     cutout: Annotated[int | None, typer.Option(help="Side in pixels of a blanked square.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Photographs: side of their random crops; also chooses the ImageNet stem.")
-    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops; the ImageNet stem.")] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
     run_id: Annotated[str | None, typer.Option("--run", help="Train the run with this id, of a profile.")] = None,
     again: Annotated[str | None, typer.Option(help="Repeat the run with this id, e.g. for its weights.")] = None,
@@ -93,7 +92,7 @@ def train(
             image_size=image_size,
         )
         options = dict(parse_option(text) for text in option or [])
-        run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher)  # type: ignore[arg-type]
+        run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]
     found = place.record(run)
     if found is not None and not again:
         require_same_images(run, place, load_images(run.dataset, image_size=run.recipe.image_size))

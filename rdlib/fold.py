@@ -27,6 +27,8 @@ def fold(network: Network) -> Network:
         raise DeployError("a network in training mode cannot be folded: call network.eval() first")
     folded = copy.deepcopy(network)
     for parent in list(folded.modules()):
+        if isinstance(parent, Reparametrised):
+            continue  # replaced as a whole
         fed_by, previous = "", None
         for name, child in list(parent.named_children()):
             if isinstance(child, Reparametrised):

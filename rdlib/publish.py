@@ -13,7 +13,7 @@ from rdlib.errors import RecordError
 from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import claims
-from rdlib.tables import TABLES, as_markdown, frame, rows_of
+from rdlib.tables import COMPARISONS, TABLES, as_markdown, frame, rows_of
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -79,7 +79,7 @@ def publish(store: Store) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for profile in PROFILES.values():
-            for name in TABLES:
+            for name in TABLES | COMPARISONS:
                 if rows_of(profile, name):
                     path = folder / f"table_{name}_{profile.name}.csv"
                     replace_text(path, frame(profile, name, store).to_csv(index=False))

@@ -137,6 +137,11 @@ def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
     Shortcuts the student lacks are dropped; a reparametrised convolution inherits the teacher's plain one. Raises
     ConfigError when a name or shape does not fit.
     """
+    ours, blocks = student.architecture.counts, teacher.architecture.counts
+    if ours != blocks:
+        raise ConfigError(
+            f"init='teacher' needs a teacher of the student's depth: their stages have {blocks} and {ours} blocks"
+        )
     weights, start = teacher.state_dict(), student.state_dict()
     heirs = {name: part for name, part in student.named_modules() if isinstance(part, Reparametrised)}
     theirs = {f"{name}.{key}" for name, part in heirs.items() for key in part.state_dict() if key != "weight"}

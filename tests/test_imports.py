@@ -14,23 +14,12 @@ ORDER = (
     *("errors", "recipe", "parallel", "reparametrised", "rivals/dirac", "rivals/repvgg", "models", "losses", "sources"),
     *("data", "photographs", "teaching", "methods", "ablations", "rivals/pruning", "rivals/hints", "rivals/attention"),
     *("rivals/inherited", "rivals/tailor", "rivals/finetuned", "ways", "checkpoint", "step", "train", "runs"),
-    *("provenance", "layout", "experiment", "adopt", "flops", "cost", "status"),
-    *("workers", "sweep", "fold", "graph", "deploy", "verify", "quantize", "planner", "delivery", "rivals/rmnet"),
+    *("provenance", "layout", "experiment", "adopt", "flops", "cost", "status", "workers", "sweep"),
+    *("fold", "graph", "deploy", "verify", "quantize", "planner", "delivery", "rivals/rmnet"),
     *("candidates", "arena", "measured", "engines", "latency_record", "latency", "speedup", "memory", "hub"),
-    *(
-        "profiles",
-        "rows",
-        "comparisons",
-        "tables",
-        "int8",
-        "scorecard",
-        "figures",
-        "publish",
-        "notebooks",
-        "reproduce",
-        "classify",
-    ),
-    *("data_command", "measure_command", "__main__"),
+    *("profiles", "rows", "comparisons", "tables", "int8", "scorecard", "contrasts", "evidence", "evidence_record"),
+    *("rival_costs", "figures", "contrast_figures", "evidence_figures", "rival_figures", "publish", "notebooks"),
+    *("reproduce", "classify", "data_command", "measure_command", "__main__"),
 )
 
 
