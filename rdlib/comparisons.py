@@ -96,6 +96,7 @@ class Ablation:
     conv: str = "plain"
 
 
+DEEPER_TEACHER, WIDER_TEACHER = "a deeper teacher", "a teacher twice as wide"
 DEEPER = {18: 34, 34: 66}  # by the student's depth, a teacher of the same widths
 ABLATIONS = (
     Ablation("the loss", "without the mixed cross-entropy", "WithoutMixedCrossEntropy"),
@@ -142,11 +143,22 @@ def ablations(profile: Profile) -> list[Row]:
         rows.append(taught_row(tune, depth, *how, teachers, "tune split", one.conv))
     if depth in DEEPER:
         deeper = make_row(tune, DEEPER[depth], "cross-entropy", "all", None, "tune split")
-        rows += [deeper, taught_row(tune, depth, "deeper teacher", "JointRD", {}, "none", deeper, "tune split")]
+        rows += [deeper, taught_row(tune, depth, DEEPER_TEACHER, "JointRD", {}, "none", deeper, "tune split")]
     wider = taught_row(
         tune, depth, "cross-entropy, twice as wide", "Supervised", {}, "all", None, "tune split", width=2 * tune.width
     )
-    return [*rows, wider, taught_row(tune, depth, "teacher twice as wide", "Widened", {}, "none", wider, "tune split")]
+    return [*rows, wider, taught_row(tune, depth, WIDER_TEACHER, "Widened", {}, "none", wider, "tune split")]
+
+
+def by_question(profile: Profile) -> dict[str, list[Row]]:
+    """The rows of `ablations` that change JointRD, under the question they answer."""
+    questions = {one.name: one.question for one in ABLATIONS}
+    questions |= dict.fromkeys((DEEPER_TEACHER, WIDER_TEACHER), "the teacher")
+    groups: dict[str, list[Row]] = {question: [] for question in questions.values()}
+    for row in ablations(profile):
+        if row.method in questions:
+            groups[questions[row.method]].append(row)
+    return groups
 
 
 DEPTHS = (18, 34, 50, 66, 98)
