@@ -12,6 +12,7 @@ from rdlib.rivals.attention import AttentionTransfer
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.hints import Hints
 from rdlib.rivals.inherited import Inherited
+from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval
 from rdlib.teaching import Adopted, Method, Supervised
 
@@ -38,6 +39,7 @@ WAYS = (
     Way("logit distillation", LogitDistillation),
     Way("FitNets hint", Hints),
     Way("attention transfer", AttentionTransfer),
+    Way("similarity preserving", SimilarityPreserving),
     Way("feature distance", FeatureDistillation),
     Way("JointRD", JointRD),
     Way("JointRD and logit distillation", ablations.JointRDWithLogits),

@@ -13,7 +13,7 @@ FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "reparametrised", "rivals/dirac", "rivals/repvgg", "models", "losses", "sources"),
     *("data", "photographs", "teaching", "methods", "ablations", "rivals/pruning", "rivals/hints", "rivals/attention"),
-    *("rivals/inherited", "rivals/tailor", "rivals/finetuned"),
+    *("rivals/inherited", "rivals/similarity", "rivals/tailor", "rivals/finetuned"),
     *("ways", "checkpoint", "step", "train", "runs"),
     *("provenance", "layout", "experiment", "adopt", "flops", "cost", "status", "workers", "sweep"),
     *("fold", "graph", "deploy", "verify", "quantize", "planner", "delivery", "rivals/rmnet"),
