@@ -120,8 +120,15 @@ ABLATIONS = (
     Ablation("the teacher", "joint teacher, all terms times 1/4", options={"regime": "joint", "quarter": True}),
     Ablation("the student", "downsampling shortcuts kept", shortcuts="downsample"),
     Ablation("the student", HEIR, options={"init": "teacher"}),
-    Ablation("the student", f"{HEIR}, lambda 1e-2", options={"init": "teacher", "distance_weight": 1e-2}),
     Ablation("the student", "own path taught by logits too", "JointRDWithLogits"),
+    Ablation("combined", f"{HEIR}, lambda 1e-2", options={"init": "teacher", "distance_weight": 1e-2}),
+    Ablation("combined", f"{HEIR}, all terms times 1/4", options={"init": "teacher", "quarter": True}),
+    Ablation("combined", "all terms times 1/4, lambda 1e-2", options={"quarter": True, "distance_weight": 1e-2}),
+    Ablation(
+        "combined",
+        f"{HEIR}, all terms times 1/4, lambda 1e-2",
+        options={"init": "teacher", "quarter": True, "distance_weight": 1e-2},
+    ),
     Ablation("released commands", "CIFAR: cross-entropy alone", "Supervised", {}, "downsample"),
     Ablation("released commands", "ImageNet: own path alone, Dirac", "FeatureDistillation", {}, "downsample", "dirac"),
 )
