@@ -8,7 +8,7 @@ endif
 
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python
-PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile
+PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
@@ -23,10 +23,8 @@ reproduce: .venv/.ready ## train the quick profile afresh and compare it with th
 	@$(RUN) -m rdlib reproduce $(PROFILE) --seeds $(SEEDS) $(JOBS_OPTION)
 
 test: lint ## lint, types, unit tests, and the notebooks against their committed outputs
-	@echo "unit tests"
-	@$(PYTEST) tests
-	@echo "notebooks: nbval runs every cell and compares the outputs (about two minutes)"
-	@$(PYTEST) --nbval --nbval-current-env notebooks
+	@echo "unit tests and notebooks (nbval runs every cell and compares the outputs), the longest first"
+	@$(PYTEST) --nbval --nbval-current-env tests notebooks
 
 lint: .venv/.ready ## ruff and mypy
 	@$(RUN) -m ruff check .

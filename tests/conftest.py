@@ -1,6 +1,7 @@
 """Small data and networks: every test runs in seconds on one core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,34 @@ from rdlib.runs import Run, Store
 torch.set_num_threads(1)
 
 MakeDataset = Callable[..., Dataset]
+
+# `make test` gives a worker whole files. The longest start first, so that no worker is left with one at the end.
+LONGEST = (
+    "00_start_here.ipynb",
+    "10_take_your_own_resnet.ipynb",
+    "test_parallel.py",
+    "test_sweep.py",
+    "01_joint_training_by_hand.ipynb",
+    "03_table2_latency.ipynb",
+    "test_verify.py",
+    "test_deploy.py",
+    "02_table1_memory.ipynb",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))  # stable: within a file nothing moves
+
+
+@pytest.fixture(scope="session", autouse=True)
+def onnx_operators_listed_once() -> Iterator[None]:
+    """torch lists the operators it can export anew for every export: 0.5 s of 1.5 s, and always the same list."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,13 @@ import torch
 from conftest import random_dataset
 from torch import Tensor
 
-from rdlib.__main__ import leave, main
 from rdlib.data import Dataset
 from rdlib.errors import DataError, RdlibError
-from rdlib.methods import JointRD, Supervised
+from rdlib.methods import JointRD
 from rdlib.models import plain, resnet
 from rdlib.parallel import joined, shard
 from rdlib.recipe import Recipe
-from rdlib.teaching import Method
+from rdlib.teaching import Method, Supervised
 from rdlib.train import evaluate, fit
 
 RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=0.02, crop_padding=1, cutout=3)  # 4 steps an epoch
@@ -72,6 +71,8 @@ if __name__ == "__main__":
     mode, folder, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     try:
         if mode == "cli":
+            from rdlib.__main__ import main  # not above: it takes a second, in every process
+
             sys.argv[1:] = names
             main()
         else:
@@ -81,4 +82,6 @@ if __name__ == "__main__":
                     other = shard().rank if mode == "other-data" else 0
                     train(name, folder, checkpoint, seed=other, fails=mode == "failing")
     except RdlibError as error:
+        from rdlib.__main__ import leave
+
         leave(f"error: {error}", 2)

@@ -61,12 +61,13 @@ def test_the_memory_layout_leaves_no_trace(tmp_path):
     assert read_graph(last).operators == read_graph(plain).operators
 
 
-@pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("suffix", ["onnx", "pt2"])
-def test_the_batch_is_free(batch, suffix, test_images, tmp_path):
+def test_the_batch_is_free(suffix, test_images, tmp_path):
     network = fold(randomise(resnet(18, 10, "all", 4), test_images))
     path = export(network, tmp_path / f"net.{suffix}", 16)
-    torch.testing.assert_close(Deployed(path)(test_images[:batch]), network(test_images[:batch]), rtol=1e-4, atol=1e-5)
+    for batch in (1, 2, 5):
+        found, wanted = Deployed(path)(test_images[:batch]), network(test_images[:batch])
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     assert b"/rdlib/" not in path.read_bytes()
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import pytest
 import ranks
 import torch
 
+from rdlib.errors import CheckpointError, ConfigError
 from rdlib.parallel import Shard
 from rdlib.runs import Store
+from rdlib.train import fit
 
 METHODS = ("supervised", "frozen", "fading", "joint")
 
@@ -89,10 +92,8 @@ def test_a_killed_job_resumes_where_its_last_checkpoint_was(two, tmp_path):
         assert difference(resumed["weights"], uninterrupted["weights"]) < 1e-12
         assert resumed["curve"] == uninterrupted["curve"]
     # Another number of processes is refused: it would round differently, and the record says how many there were.
-    alone = torchrun(tmp_path, "resumable", "joint", processes=1)
-    output = alone.communicate(timeout=60)[0]
-    assert alone.returncode
-    assert "joint.checkpoint was made by 2 processes, this job has 1: start 2, or move it away" in output
+    with pytest.raises(CheckpointError, match=r"joint\.checkpoint was made by 2 processes, this job has 1: start 2"):
+        ranks.train("joint", tmp_path, tmp_path / "joint.checkpoint")
 
 
 def test_processes_with_other_data_are_refused(tmp_path):
@@ -120,8 +121,13 @@ def test_the_command_line_under_torchrun_leaves_one_record(tmp_path):
     assert record.provenance["processes"] == 2
     assert len(re.findall(rf"^{record.run.id}  test top-1", output, re.MULTILINE)) == 1
     assert not list(tmp_path.rglob("*.checkpoint"))
-    refused = torchrun(tmp_path, "cli", "train", *network, "--batch-size", "25")
-    assert "batch_size 25 cannot be shared by 2 ranks" in refused.communicate(timeout=60)[0]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_rank_refuses_a_batch_that_cannot_be_shared(rank, dataset, monkeypatch):
+    monkeypatch.setattr("rdlib.train.shard", lambda: Shard(rank, 2))
+    with pytest.raises(ConfigError, match="batch_size 25 cannot be shared by 2 ranks: take a divisor of it"):
+        next(fit(ranks.method("supervised"), dataset, replace(ranks.RECIPE, batch_size=25), progress=False))
 
 
 @pytest.mark.parametrize(("length", "size"), [(16, 2), (33, 2), (5, 3), (2, 3)])

@@ -17,10 +17,10 @@ from torchvision.transforms.v2 import functional as F
 
 from rdlib import data, photographs, sources
 from rdlib.errors import ConfigError, DataError, RdlibError
-from rdlib.methods import Supervised
 from rdlib.models import resnet
 from rdlib.parallel import Shard
 from rdlib.photographs import MEAN, STD, Files, Photographs, default_workers, load_images, prepare_images
+from rdlib.teaching import Supervised
 from rdlib.train import Recipe, evaluate, fit
 
 CLASSES = ("cat", "dog", "newt")

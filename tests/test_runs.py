@@ -21,6 +21,7 @@ from rdlib.methods import JointRD
 from rdlib.recipe import IMAGENET_RECIPE, Recipe
 from rdlib.runs import Record, Run, Store, sha256_of
 from rdlib.train import evaluate
+from rdlib.ways import METHODS
 
 MakeRun = Callable[..., Run]
 BASE = Run("cifar10", "JointRD", 34, 64, "none", 0, Recipe(), {}, "0123456789ab")
@@ -35,6 +36,7 @@ OTHER: dict[str, Any] = {
     "recipe": Recipe(epochs=100),
     "options": {"quarter": True},
     "teacher": "ba9876543210",
+    "conv": "dirac",
 }
 OTHER_RECIPE: dict[str, Any] = {
     "epochs": 199,
@@ -154,7 +156,7 @@ def test_a_run_survives_json():
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"method": "Magic"}, "Supervised, Adopted, LogitDistillation, FeatureDistillation, JointRD"),
+        ({"method": "Magic"}, f"unknown method 'Magic': choose one of {', '.join(METHODS)}$"),
         ({"depth": 20}, "18, 34, 50"),
         ({"shortcuts": "few"}, "all, downsample, none"),
         ({"options": {"lambda": 1.0}}, "'lambda'.*distance_weight"),

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from rdlib.data import Dataset
 from rdlib.errors import CheckpointError, ConfigError, NonFiniteLossError
-from rdlib.methods import JointRD, LogitDistillation, Method, Supervised
+from rdlib.methods import JointRD, LogitDistillation
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.step import Speed, make_optimizer
+from rdlib.teaching import Method, Supervised
 from rdlib.train import Epoch, evaluate, fit, make_scheduler
 
 Curve = list[dict[str, object]]
