@@ -129,6 +129,12 @@ ABLATIONS = (
         f"{HEIR}, all terms times 1/4, lambda 1e-2",
         options={"init": "teacher", "quarter": True, "distance_weight": 1e-2},
     ),
+    Ablation(
+        "combined",
+        f"{HEIR}, all terms times 1/4, without connectors",
+        "WithoutConnectors",
+        {"init": "teacher", "quarter": True},
+    ),
     Ablation("released commands", "CIFAR: cross-entropy alone", "Supervised", {}, "downsample"),
     Ablation("released commands", "ImageNet: own path alone, Dirac", "FeatureDistillation", {}, "downsample", "dirac"),
 )

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.errors import ConfigError
 from rdlib.models import STAGES, StagedResNet
 from rdlib.rivals.pruning import ROUND_TO, pruned
 from rdlib.teaching import Taught
@@ -14,6 +15,7 @@ class FineTuned(Taught):
     """Cross-entropy of the teacher without a share `ratio` of the channels of its first `stages` stages (`pruned`).
 
     The student, a network of the teacher's depth and width, is replaced by the pruned copy.
+    Raises ConfigError for a student of another architecture.
     """
 
     shapes_alone = False
@@ -28,6 +30,8 @@ class FineTuned(Taught):
         round_to: int = ROUND_TO,
     ):
         super().__init__(student, teacher, "scratch")
+        if student.architecture != teacher.architecture:  # else the trained weights could not be read back
+            raise ConfigError("what is pruned is the teacher: the student needs its depth, width and shortcuts")
         self.student = pruned(teacher, ratio, stages, round_to)
         self.train()
 
