@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rdlib.methods import JointRD
 from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
 from rdlib.recipe import PAPER_RECIPE
@@ -172,6 +173,28 @@ def by_question(profile: Profile) -> dict[str, list[Row]]:
         if row.method in questions:
             groups[questions[row.method]].append(row)
     return groups
+
+
+def tuned(profile: Profile, setting: str = "") -> list[Row]:
+    """What the ablations chose on the tune split, beside the paper's JointRD, on the test split."""
+    if profile.dataset == "imagenet":
+        return []
+    depth = profile.depths[0]
+    teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
+    return [
+        teachers,
+        make_row(profile, depth, "cross-entropy", "none", None, setting),
+        make_row(profile, depth, "JointRD", "none", teachers, setting),
+        taught_row(profile, depth, "JointRD, tuned", "JointRD", JointRD.TUNED, "none", teachers, setting),
+    ]
+
+
+def tuned_low_rate(profile: Profile) -> list[Row]:
+    """`tuned` for the quick profile at the paper's learning rate."""
+    if profile.name != "quick":
+        return []
+    rate = PAPER_RECIPE.learning_rate
+    return tuned(at_rate(profile, rate), f"learning rate {rate}")
 
 
 DEPTHS = (18, 34, 50, 66, 98)

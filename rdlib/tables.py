@@ -84,6 +84,8 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "rivals": comparisons.rivals,
     "rivals-low-rate": comparisons.rivals_low_rate,
     "ablations": comparisons.ablations,
+    "tuned": comparisons.tuned,
+    "tuned-low-rate": comparisons.tuned_low_rate,
     "depth": comparisons.depths,
 }
 
