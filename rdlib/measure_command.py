@@ -1,4 +1,4 @@
-"""The command `python -m rdlib measure`: memory, latency and what int8 costs, each kept in a record."""
+"""The command `python -m rdlib measure`: memory, latency, int8, who teaches which stage; each kept in a record."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rdlib import int8, latency, memory
+from rdlib import evidence_record, int8, latency, memory
 from rdlib.candidates import candidates, matched
 from rdlib.engines import ENGINES, TOLERANCES, choose
 from rdlib.latency_record import Settings, next_path
@@ -16,7 +16,7 @@ from rdlib.tables import as_text
 
 ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))
 
-measure_app = typer.Typer(help="Measure memory, latency and int8 accuracy on this machine.", no_args_is_help=True)
+measure_app = typer.Typer(help="Measure on this machine: memory, latency, int8 accuracy, gradients.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
@@ -79,3 +79,16 @@ def measure_int8(
     path = to or int8.path_of(chosen)
     int8.measure(chosen, Store(store), path, console.print)
     console.print(f"\n{as_text(int8.table(chosen, path))}")
+
+
+@measure_app.command("teaching")
+def measure_teaching(
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/teaching-PROFILE.json.")] = None,
+) -> None:
+    """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
+    chosen = profile(profile_name)
+    path = to or evidence_record.path_of(chosen)
+    evidence_record.measure(chosen, Store(store), path, console.print)
+    console.print(f"\n{as_text(evidence_record.overview(chosen, path))}")

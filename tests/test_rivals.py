@@ -31,6 +31,7 @@ from rdlib.rivals.hints import Hints
 from rdlib.rivals.inherited import Inherited
 from rdlib.rivals.pruning import pruned, ratios
 from rdlib.rivals.repvgg import RepVGGConv2d
+from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval, blocks
 from rdlib.runs import Record, Run, Store, defaults_of
 from rdlib.step import make_optimizer
@@ -225,7 +226,7 @@ def test_a_dirac_student_started_from_a_teacher_computes_what_the_plain_one_does
 def test_of_a_repvgg_student_the_3x3_branches_start_from_the_teacher_and_the_others_do_not(depth):
     teacher, student = network("all", 1, depth), network("none", 0, depth, conv="repvgg")
     own = snapshot(student)
-    theirs, started = teacher.state_dict(), Inherited(student, teacher).student.state_dict()
+    theirs, started = snapshot(teacher), Inherited(student, teacher).student.state_dict()
     kept = 0
     for name, tensor in started.items():
         if "pointwise" in name or "identity_norm" in name:
@@ -341,6 +342,23 @@ def test_the_attention_distance_knows_no_scale_and_no_number_of_channels():
     left, right = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]], [[0.0, 5.0]]]])
     assert attention_distance(left, right) == pytest.approx(1.0)  # (1 + 1) / 2 positions
     assert attention_distance(left, 2 * left) == 0
+
+
+@pytest.mark.parametrize(("options", "weight"), [({}, 3000.0), ({"weight": 3.0}, 3.0)])
+def test_similarity_preserving_is_its_formula(options, weight):
+    method = SimilarityPreserving(network(), network("all", 1, width=6), **options).double()
+    student, teacher = copy.deepcopy(method.student).train(), copy.deepcopy(method.teacher).eval()
+    feature, target = student.head(pictures(), 4), teacher.head(pictures(), 4).detach()
+    rows = []
+    for maps in (feature, target):
+        alike = [torch.stack([(one.clamp_min(0) * two.clamp_min(0)).sum() for two in maps]) for one in maps]
+        rows.append([row / (row**2).sum() ** 0.5 for row in alike])
+    distance = sum(((one - two) ** 2).sum() for one, two in zip(*rows, strict=True)) / 4**2
+    assert distance > 1e-5
+    logits = student.classify(feature)
+    terms = {"cross_entropy": F.cross_entropy(logits, LABELS), "similarity": weight * distance}
+    assert_formula(method, terms, [method.student], [student])
+    assert torch.equal(method.student_logits, logits)
 
 
 # Shortcuts that go one by one

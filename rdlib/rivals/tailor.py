@@ -36,6 +36,7 @@ class SkipRemoval(Taught):
                 shortcut = copy.deepcopy(theirs.downsample) or nn.Identity()
                 self.lent.append(shortcut.requires_grad_(True))
                 ours.register_forward_hook(self.lender(len(self.lent) - 1))
+        self.train()  # also what was copied from the teacher, which is in eval mode
 
     def lender(self, index: int) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
         """A forward hook that adds the shortcut of that index while it is lent."""
