@@ -16,7 +16,9 @@ from rdlib.tables import as_text
 
 ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))
 
-measure_app = typer.Typer(help="Measure on this machine: memory, latency, int8 accuracy, gradients.", no_args_is_help=True)
+measure_app = typer.Typer(
+    help="Measure on this machine: memory, latency, int8 accuracy, gradients.", no_args_is_help=True
+)
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
@@ -85,7 +87,9 @@ def measure_int8(
 def measure_teaching(
     profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
     store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
-    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/teaching-PROFILE.json.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="The record; default: results/measured/teaching-PROFILE.json.")
+    ] = None,
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
     chosen = profile(profile_name)
