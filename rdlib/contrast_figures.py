@@ -21,7 +21,7 @@ def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Stor
     Green: the whole interval above zero, orange: below. What lies beyond `limits` (points) ends in an arrow.
     """
     rows = [(question, row) for question, of in groups.items() for row in of]
-    ax = plt.subplots(figsize=(9, 0.36 * len(rows) + 1.1), layout="constrained")[1]
+    ax = plt.subplots(figsize=(9.5, 0.27 * len(rows) + 1.1), layout="constrained")[1]
     low, high = limits
     for y, (_, row) in enumerate(rows):
         gap = difference(row, reference, store)
@@ -36,12 +36,21 @@ def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Stor
         else:
             edge, mark = (low, "<") if gap.mean <= low else (high, ">")
             ax.plot(edge, y, mark, ms=9, color=colour)
-            ax.annotate(f"{gap.mean:+.0f}", (edge, y), (14, 0), textcoords="offset points", va="center", color=colour)
+            ax.annotate(
+                f"{gap.mean:+.0f}",
+                (edge, y),
+                (12, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+                backgroundcolor="white",
+                size=9,
+            )
     ax.axvline(0, color="#999", lw=1, zorder=0)
     for y in [y for y, ((a, _), (b, _)) in enumerate(pairwise(rows)) if a != b]:
         ax.axhline(y + 0.5, color="#ddd", lw=0.8, zorder=0)
     ax.set_yticks(range(len(rows)), [row.method for _, row in rows], fontsize=9)
     ax.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low - 0.3, high + 0.3))
     split, n = reference.runs[0].recipe.holdout, len(reference.runs)
-    ax.set_xlabel(f"points of {split} top-1 above or below {reference.method} (paired, n = {n}, 95 % interval)")
+    ax.set_xlabel(f"{split} top-1 minus {reference.method}, points (n = {n})")
     return ax
