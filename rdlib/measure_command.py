@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rdlib import evidence_record, int8, latency, memory
+from rdlib import evidence_record, int8, latency, memory, rival_costs, rival_table
 from rdlib.candidates import candidates, matched
 from rdlib.engines import ENGINES, TOLERANCES, choose
 from rdlib.latency_record import Settings, next_path
@@ -96,3 +96,16 @@ def measure_teaching(
     path = to or evidence_record.path_of(chosen)
     evidence_record.measure(chosen, Store(store), path, console.print)
     console.print(f"\n{as_text(evidence_record.overview(chosen, path))}")
+
+
+@measure_app.command("rivals")
+def measure_rivals(
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/rivals-PROFILE.json.")] = None,
+) -> None:
+    """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
+    chosen = profile(profile_name)
+    rival_costs.measure(chosen, Store(store), to, console.print)
+    for part in ("networks", "paper_size"):
+        console.print(f"\n{as_text(rival_table.networks(chosen, part, path=to))}")

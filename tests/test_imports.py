@@ -19,7 +19,16 @@ ORDER = (
     *("fold", "graph", "deploy", "verify", "quantize", "planner", "delivery", "rivals/rmnet"),
     *("candidates", "arena", "measured", "engines", "latency_record", "latency", "speedup", "memory", "hub"),
     *("profiles", "rows", "comparisons", "tables", "int8", "scorecard", "contrasts", "evidence", "evidence_record"),
-    *("rival_costs", "figures", "contrast_figures", "evidence_figures", "rival_figures", "publish", "notebooks"),
+    *(
+        "rival_costs",
+        "rival_table",
+        "figures",
+        "contrast_figures",
+        "evidence_figures",
+        "rival_figures",
+        "publish",
+        "notebooks",
+    ),
     *("reproduce", "classify", "data_command", "measure_command", "__main__"),
 )
 
