@@ -94,7 +94,7 @@ class JointRD(Taught):
     Raises ConfigError when teacher and student disagree in a stage's channels.
     """
 
-    TUNED: ClassVar[dict[str, Any]] = {"init": "teacher", "quarter": True}
+    TUNED: ClassVar[dict[str, Any]] = {"init": "teacher", "quarter": True, "distance_weight": 1e-2}
 
     def __init__(
         self,
