@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from rdlib.evidence import PARTS
 from rdlib.evidence_record import short_name
-from rdlib.figures import COLOURS, legend_below, style
+from rdlib.figures import COLOURS, style
 from rdlib.models import DEPTHS, STAGES
 from rdlib.rows import Row
 from rdlib.runs import Record, Store
@@ -22,7 +22,7 @@ NETWORKS = {"ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"], "JointRD": C
 PART_COLOURS = dict(zip(PARTS, ("#30123b", "#3e63c4", "#1ba79c", "#8fbf2e", "#f0b428"), strict=True))
 FIRST_PATH = "#30123b"
 MIXED_PATHS, OWN_PATH = COLOURS["plain, JointRD"], COLOURS["plain, JointRD, joint teacher"]
-BAND = "line: mean of the seeds, band: lowest to highest"
+BAND = "line: mean, band: lowest to highest seed"
 
 Series = Mapping[str, tuple[str, str, str]]  # label of a line: its network, its column of the record, its colour
 
@@ -111,8 +111,8 @@ def shares(found: pd.DataFrame) -> Figure:
     """
     labels = {
         "share": "share of mixed paths",
-        "share_at_1": "share, had m(t) stayed 1",
-        "cosine": "cosine of own and mixed",
+        "share_at_1": "share, m(t) taken out",
+        "cosine": "cosine, own / mixed",
     }
     rates, taught = rates_of(found), found[found["network"] == "JointRD"]
     figure, axes = panels(len(labels), len(rates), (3.7, 2.1), sharey="row")
@@ -149,7 +149,7 @@ def agreements(found: pd.DataFrame) -> Figure:
         "plain alone": ("plain", "agreement_all", NETWORKS["plain"]),
         "ResNet alone": ("ResNet", "agreement_all", NETWORKS["ResNet"]),
     }
-    what = "agreement of two halves of the probe, moving average of 3 epochs"
+    what = "two halves of the probe, moving average of 3 epochs"
     return by_stage(found, series, "agreement (cosine)", what, smooth=3)
 
 
@@ -228,6 +228,7 @@ def against_depth(rows: Sequence[Row], store: Store, ax: Axes | None = None) -> 
     ax.set_xticks(depths, names)
     ax.set(xlabel="depth (layers)", ylabel="test top-1, last epoch (%)")
     ax.grid(axis="y", alpha=0.3)
+    ax.margins(x=0.06)
     if ax.containers:
-        legend_below(ax)
+        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=3)
     return ax

@@ -82,7 +82,7 @@ TABLES: dict[str, Callable[[Profile], list[Row]]] = {
 }
 COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "rivals": comparisons.rivals,
-    "rivals-low-rate": comparisons.rivals_low_rate,
+    "rivals-high-rate": comparisons.rivals_high_rate,
     "ablations": comparisons.ablations,
     "tuned": comparisons.tuned,
     "tuned-low-rate": comparisons.tuned_low_rate,
