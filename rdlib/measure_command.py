@@ -106,6 +106,9 @@ def measure_rivals(
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
     chosen = profile(profile_name)
-    rival_costs.measure(chosen, Store(store), to, console.print)
+    path = to or rival_costs.path_of(chosen)
+    rival_costs.measure(chosen, Store(store), path, console.print)
     for part in ("networks", "paper_size"):
-        console.print(f"\n{as_text(rival_table.networks(chosen, part, path=to))}")
+        for columns in (rival_table.COUNTED, rival_table.TIMED):
+            console.print(f"\n{as_text(rival_table.networks(chosen, part, columns, path))}")
+    console.print(f"\n{as_text(rival_table.exactness(chosen, path))}\n\nwritten: {path.name}")
