@@ -49,7 +49,7 @@ def test_whatever_is_chosen_from_is_measured_on_the_tune_split_and_whatever_is_c
 
 
 def test_every_way_is_shown_from_scratch_and_from_the_teachers_weights():
-    shown = [(row.method, row.setting) for row in rivals(QUICK) if row.shortcuts == "none"]
+    shown = [(row.method, row.setting) for row in rivals(PROFILES["cifar100"]) if row.shortcuts == "none"]
     for way in WAYS:
         starts = [setting for name, setting in shown if name == way.name]
         assert starts == (["", "from the teacher's weights"] if way.both else [""])
