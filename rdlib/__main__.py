@@ -156,6 +156,8 @@ def sweep(
     """Train every run of a profile that has no record yet: what is worth most first, teachers before students."""
     chosen, place = profile(profile_name, seeds), Store(store)
     runs = runs_of(rows_of(chosen, table))
+    if not runs:
+        raise ConfigError(f"profile {profile_name} has no runs in table {table}: choose another")
     if list_only:
         for run in runs:
             record = place.record(run)
@@ -208,16 +210,14 @@ def show(
     store: StoreOption = RESULTS,
 ) -> None:
     """Show one record, or list them all."""
-    records = Store(store).records()
+    records = {record.run.id: record for record in Store(store).records()}
     if run_id is None:
-        for record in records:
+        for record in records.values():
             console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
-        return
-    for record in records:
-        if record.run.id == run_id:
-            console.print(record.to_json())
-            return
-    raise ConfigError(f"the store has no run {run_id}: `python -m rdlib show` lists them")
+    elif run_id in records:
+        console.print(records[run_id].to_json())
+    else:
+        raise ConfigError(f"the store has no run {run_id}: `python -m rdlib show` lists them")
 
 
 @app.command()

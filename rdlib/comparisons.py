@@ -7,7 +7,7 @@ from rdlib.methods import JointRD
 from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
 from rdlib.recipe import PAPER_RECIPE
-from rdlib.rows import Row, make_row, taught_row
+from rdlib.rows import TAUGHT, Row, make_row, taught_row
 from rdlib.ways import WAYS
 
 HEIR = "from the teacher's weights"
@@ -29,6 +29,16 @@ class Matched:
 
 
 MATCHED: dict[tuple[int, int], tuple[Matched, ...]] = {  # by depth and width, CIFAR stem
+    (18, 64): (
+        Matched("traffic", 0.328125, 4, 40),
+        Matched("peak", 0.265625, 1, 40),
+        Matched("MACs", 0.015625, 4, 60),
+    ),
+    (18, 16): (
+        Matched("traffic", 0.3203125, 4, 10, 1),
+        Matched("peak", 0.3203125, 1, 10, 1),
+        Matched("MACs", 0.0078125, 4, 15, 1),
+    ),
     (34, 8): (
         Matched("traffic", 0.328125, 4, 5, 1),
         Matched("peak", 0.265625, 1, 5, 1),
@@ -78,13 +88,9 @@ def compared(profile: Profile, setting: str = "") -> list[Row]:
         if match.width not in narrowed:
             narrowed.add(match.width)
             same = " and ".join(m.what for m in MATCHED[depth, profile.width] if m.width == match.width)
-            rows.append(
-                taught_row(
-                    *(profile, depth, f"narrowed to {same}, logit distillation", "LogitDistillation", {}, "all"),
-                    *(teachers, setting),
-                    width=match.width,
-                )
-            )
+            for taught_by in ("cross-entropy", "logit distillation"):
+                narrow = (f"narrowed to {same}, {taught_by}", *TAUGHT[taught_by])
+                rows.append(taught_row(profile, depth, *narrow, "all", teachers, setting, width=match.width))
     return rows
 
 

@@ -16,7 +16,7 @@ from rdlib.models import StagedResNet, resnet
 from rdlib.parallel import joined, require_agreement, shard
 from rdlib.photographs import load_images
 from rdlib.provenance import code_digest, forget_peak_memory, provenance
-from rdlib.recipe import PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
+from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.runs import Record, Run, Store, defaults_of, sha256_of
 from rdlib.teaching import Method
 from rdlib.train import Epoch, evaluate, fit
@@ -155,10 +155,12 @@ def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], de
 
 
 def is_the_papers(run: Run) -> bool:
-    """Whether a run has the width, the recipe and the options of the paper's protocol (in either regime)."""
+    """Whether a run has network, recipe, method and options of the paper's protocol (in either regime)."""
     wanted = defaults_of(run.method) | PAPER_OPTIONS.get(run.dataset, {}).get(run.method, {})
     options = all(value == wanted[name] for name, value in run.options.items() if name != "regime")
-    return options and run.width == PAPER_WIDTH and run.recipe == PAPER_RECIPES.get(run.dataset)
+    network = run.width == PAPER_WIDTH and run.depth in PAPER_DEPTHS and run.conv == "plain"
+    method = run.method in PAPER_METHODS
+    return method and options and network and run.recipe == PAPER_RECIPES.get(run.dataset)
 
 
 def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedResNet:

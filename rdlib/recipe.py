@@ -70,6 +70,8 @@ class Recipe:
 
 
 PAPER_WIDTH = 64  # channels of the first stage
+PAPER_DEPTHS = (18, 34, 50)
+PAPER_METHODS = ("Supervised", "LogitDistillation", "FeatureDistillation", "JointRD")
 PAPER_RECIPE = Recipe()
 IMAGENET_RECIPE = Recipe(
     epochs=120,

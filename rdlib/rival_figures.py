@@ -21,7 +21,7 @@ FAMILIES = {  # the first that occurs in a way's name
     "JointRD": COLOURS["plain, JointRD"],
     "ResNet": COLOURS["ResNet"],
     "feature distance": COLOURS["plain, feature distance"],
-    "DiracNet": "#cc79a7",
+    "Dirac": "#cc79a7",
     "RepVGG": "#cc79a7",
     "cross-entropy": COLOURS["plain"],
 }

@@ -18,8 +18,8 @@ from rdlib.rows import Row
 from rdlib.runs import Run, Store
 from rdlib.scorecard import bounds, interval
 from rdlib.tables import Cell, fill_command, rows_of
+from rdlib.ways import METHODS
 
-HEIRS = ("Inherited", "FineTuned", "SkipRemoval")  # methods whose student starts as the teacher, whatever its options
 SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"
 PLAIN, JOINTRD = ("cross-entropy", SCRATCH), ("JointRD", SCRATCH)
@@ -63,7 +63,8 @@ class Line:
 
 
 def start_of(run: Run) -> str:
-    return TEACHER if run.method in HEIRS or run.options.get("init") == "teacher" else SCRATCH
+    heir = METHODS[run.method].starts_as_teacher or run.options.get("init") == "teacher"
+    return TEACHER if heir else SCRATCH
 
 
 def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | None = None) -> list[Line]:
@@ -77,7 +78,7 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
         line_of(row, profile, store, table, costs, rival_costs.key(same))
         for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True)
     ]
-    return [found[0], rmnet_line(profile, rows[0], costs), *found[1:]] if rows else []
+    return [found[0], rmnet_line(profile, rows[0], store, costs), *found[1:]] if rows else []
 
 
 def line_of(row: Row, profile: Profile, store: Store, table: str, costs: Mapping[str, Any], key: str) -> Line:
@@ -88,17 +89,22 @@ def line_of(row: Row, profile: Profile, store: Store, table: str, costs: Mapping
     lacks = [] if len(top1) == len(row.runs) else [fill_command(profile, table)]
     lacks += [] if training else [rival_costs.command(profile)]
     bare = row.shortcuts == "none"
-    way = row.method if bare or row.method == "cross-entropy" else row.method.partition(",")[0]
-    way = way if bare else f"ResNet, {way}"
+    way = row.method if bare else f"ResNet, {row.method.removesuffix(', fine-tuned')}"
     run = row.runs[0]
     what = (way, start_of(run), top1, len(row.runs), not bare, bare, run.recipe.learning_rate)
     return Line(*what, training, network, "; ".join(lacks))
 
 
-def rmnet_line(profile: Profile, resnet: Row, costs: Mapping[str, Any]) -> Line:
-    """RMNet's rewrite of the ResNets of a row: no training but theirs, and a network of its own."""
-    exact = costs.get("rmnet", {})
-    top1 = {run.seed: exact[run.id]["top1"] for run in resnet.runs if run.id in exact}
+def rmnet_line(profile: Profile, resnet: Row, store: Store, costs: Mapping[str, Any]) -> Line:
+    """RMNet's rewrite of the ResNets of a row: no training but theirs, and a network of its own.
+
+    Only of ResNets as accurate as their records say: weights that were made again elsewhere may be others.
+    """
+    exact, top1 = costs.get("rmnet", {}), {}
+    for run in resnet.runs:
+        record = store.record(run)
+        if record is not None and run.id in exact and exact[run.id]["resnet_top1"] == record.top1:
+            top1[run.seed] = exact[run.id]["top1"]
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})

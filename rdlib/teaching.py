@@ -26,6 +26,7 @@ class Method(nn.Module, ABC):
     student: StagedResNet
     student_logits: Tensor
     shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
+    starts_as_teacher: ClassVar[bool] = False  # whatever its options
 
     @abstractmethod
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
@@ -101,6 +102,10 @@ class Taught(Method):
         ours, theirs = student.fc.out_features, teacher.fc.out_features
         if ours != theirs:
             raise ConfigError(f"student and teacher tell {ours} and {theirs} classes apart: they need the same ones")
+        if teacher.architecture.conv != "plain":
+            raise ConfigError(
+                f"a teacher needs plain convolutions, not {teacher.architecture.conv}: choose another run"
+            )
         self.student, self.teacher, self.regime = student, teacher, regime
         if init == "teacher":
             start_from(student, teacher)

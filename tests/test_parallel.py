@@ -36,7 +36,7 @@ def torchrun(folder: Path, mode: str, *names: str, processes: int = 2) -> "subpr
 
 def run(*arguments: Any, **options: Any) -> str:
     job = torchrun(*arguments, **options)
-    output = job.communicate(timeout=120)[0]
+    output = job.communicate(timeout=300)[0]
     assert job.returncode == 0, output
     return output
 

@@ -580,3 +580,23 @@ def test_the_matched_sizes_are_the_largest_that_cost_no_more_than_the_plain_netw
     assert costs[0] <= target < costs[1]
     costs = [price(resnet(34, 10, "all", width)) for width in (match.width, match.width + 1)]
     assert costs[0] <= target < costs[1]
+
+
+@pytest.mark.parametrize("conv", ["dirac", "repvgg"])
+@pytest.mark.parametrize("init", ["scratch", "teacher"])
+def test_a_teacher_of_reparametrised_convolutions_is_refused(conv, init):
+    """Its raw weights are not those that it computes with, so a copy of them would be another network."""
+    teacher = resnet(18, 10, "all", 4, conv=conv)
+    with pytest.raises(ConfigError, match=f"a teacher needs plain convolutions, not {conv}"):
+        JointRD(resnet(18, 10, "none", 4, conv=conv), teacher, init=init)
+
+
+def test_what_would_change_nothing_is_refused():
+    plain, whole = resnet(18, 10, "none", 4), resnet(18, 10, "all", 4)
+    with pytest.raises(ConfigError, match="no shortcut can be removed"):
+        SkipRemoval(resnet(18, 10, "all", 4), whole)
+    with pytest.raises(ConfigError, match="no shortcut can be removed"):
+        SkipRemoval(plain, resnet(18, 10, "none", 4))
+    for options in ({"ratio": 1.0}, {"ratio": 0.0}, {"stages": 5}, {"round_to": 0}):
+        with pytest.raises(ConfigError, match="pruning takes a ratio between 0 and 1"):
+            FineTuned(resnet(18, 10, "all", 4), whole, **options)

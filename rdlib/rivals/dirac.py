@@ -1,4 +1,7 @@
-"""DiracNets (Zagoruyko and Komodakis, 2017): the identity lives in the weights, not around them."""
+"""Dirac weights (Zagoruyko and Komodakis, 2017): the identity lives in the weights, not around them.
+
+In the form of JointRD's released code: the original also scales each filter of W to unit length.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +36,10 @@ class DiracConv2d(Reparametrised):
         return plain_like(self, self.folded_weight())
 
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
-        """Choose W so that W' is the given weight; the BatchNorm is its neighbour's to load."""
+        """Choose W so that W' is the given weight; the BatchNorm is its neighbour's to load.
+
+        W is then some ten times larger than at its usual start, and W' moves at beta^2 of the learning rate.
+        """
         alpha, beta = self.alpha.detach().view(-1, 1, 1, 1), self.beta.detach().view(-1, 1, 1, 1)
         self.weight.data = (weight - alpha * self.delta) / beta
 

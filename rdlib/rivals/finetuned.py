@@ -15,10 +15,11 @@ class FineTuned(Taught):
     """Cross-entropy of the teacher without a share `ratio` of the channels of its first `stages` stages (`pruned`).
 
     The student, a network of the teacher's depth and width, is replaced by the pruned copy.
-    Raises ConfigError for a student of another architecture.
+    Raises ConfigError for a student of another architecture and options out of range.
     """
 
     shapes_alone = False
+    starts_as_teacher = True
 
     def __init__(
         self,
@@ -32,6 +33,11 @@ class FineTuned(Taught):
         super().__init__(student, teacher, "scratch")
         if student.architecture != teacher.architecture:  # else the trained weights could not be read back
             raise ConfigError("what is pruned is the teacher: the student needs its depth, width and shortcuts")
+        if not 0 < ratio < 1 or not 1 <= stages <= STAGES or round_to < 1:
+            raise ConfigError(
+                f"pruning takes a ratio between 0 and 1, 1 to {STAGES} stages, round_to from 1: "
+                f"not {ratio}, {stages}, {round_to}"
+            )
         self.student = pruned(teacher, ratio, stages, round_to)
         self.train()
 

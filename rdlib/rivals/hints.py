@@ -14,8 +14,8 @@ class Hints(Taught):
     """CE(z_S, y) + weight * mean (r(h_S) - h_T)^2 with h the feature map after stage 2 and r a 1x1 convolution.
 
     Equation 3 of the paper, in one phase instead of two, as later comparisons train it (Tian et al., ICLR 2020). Their
-    weight, 100, diverged on these pre-ReLU maps at the paper's learning rate; 1 and 10 did not (digits, tune split, one
-    seed each), and 10 was the better one.
+    weight, 100, diverged on these pre-ReLU maps at the paper's learning rate; 1 and 10 did not, and 10 was the
+    better one (unrecorded trials: digits, tune split, one seed each).
     """
 
     def __init__(self, student: StagedResNet, teacher: StagedResNet, *, weight: float = 10.0, init: Init = "scratch"):

@@ -10,6 +10,8 @@ from rdlib.teaching import Taught
 class Inherited(Taught):
     """Cross-entropy alone, from the teacher's weights."""
 
+    starts_as_teacher = True
+
     def __init__(self, student: StagedResNet, teacher: StagedResNet):
         super().__init__(student, teacher, "teacher")
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.errors import ConfigError
 from rdlib.models import Block, StagedResNet
 from rdlib.teaching import Taught
 
@@ -17,8 +18,10 @@ class SkipRemoval(Taught):
     The student is plain and starts from the teacher's weights. In training copies of the teacher's shortcuts are lent
     to its blocks and learn with it; they are taken back at even steps, the last one when the share `removed_by` of
     training is done. In eval mode none is there: what is evaluated is what will be deployed. Which block is the first
-    to lose its shortcut the source leaves open.
+    to lose its shortcut the source leaves open. Raises ConfigError where there is no shortcut to remove.
     """
+
+    starts_as_teacher = True
 
     def __init__(
         self,
@@ -36,6 +39,8 @@ class SkipRemoval(Taught):
                 shortcut = copy.deepcopy(theirs.downsample) or nn.Identity()
                 self.lent.append(shortcut.requires_grad_(True))
                 ours.register_forward_hook(self.lender(len(self.lent) - 1))
+        if not self.lent:
+            raise ConfigError("no shortcut can be removed: the teacher needs shortcuts that the student lacks")
         self.train()  # also what was copied from the teacher, which is in eval mode
 
     def lender(self, index: int) -> Callable[[nn.Module, tuple[Tensor], Tensor], Tensor]:
