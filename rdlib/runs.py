@@ -250,8 +250,7 @@ class Store:
             )
         try:
             weights = load_file(path)
-            network = run.student(len(weights["fc.bias"]))
-            network = METHODS[run.method].fitted(network, weights)
+            network = METHODS[run.method].fitted(run.student(len(weights["fc.bias"])), weights)
             network.load_state_dict(weights)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"weights {path.name} do not fit their run: delete them and train again") from error
