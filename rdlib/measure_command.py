@@ -1,4 +1,4 @@
-"""The command `python -m rdlib measure`: memory, latency, int8, who teaches which stage; each kept in a record."""
+"""The command `python -m rdlib measure`: memory, latency, int8, who teaches which stage, and what the paths see."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rdlib import evidence_record, int8, latency, memory, rival_costs, rival_table
+from rdlib import evidence_record, int8, latency, memory, observation_record, rival_costs, rival_table
 from rdlib.candidates import candidates, matched
 from rdlib.engines import ENGINES, TOLERANCES, choose
 from rdlib.latency_record import Settings, next_path
@@ -96,6 +96,21 @@ def measure_teaching(
     path = to or evidence_record.path_of(chosen)
     evidence_record.measure(chosen, Store(store), path, console.print)
     console.print(f"\n{as_text(evidence_record.overview(chosen, path))}")
+
+
+@measure_app.command("paths")
+def measure_paths(
+    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
+    to: Annotated[
+        Path | None, typer.Option(help="The record; default: results/measured/paths-PROFILE.safetensors.")
+    ] = None,
+) -> None:
+    """Train the JointRD network of a profile again and record feature maps and every path's logits of 20 images."""
+    chosen = profile(profile_name)
+    path = to or observation_record.path_of(chosen)
+    observation_record.measure(chosen, Store(store), path, console.print)
+    console.print(f"\nwritten: {path.name}")
 
 
 @measure_app.command("rivals")
