@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
-from rdlib.data import Dataset, Split, moments
+from rdlib.data import Dataset, Split
 from rdlib.flops import step_flops
 from rdlib.methods import JointRD
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs import Run
+from rdlib.sources import moments
 from rdlib.teaching import Method, Taught
 
 CLASSES = 100

@@ -26,7 +26,7 @@ from rdlib.sources import IMAGENET
 from rdlib.status import describe
 from rdlib.sweep import missing
 from rdlib.sweep import sweep as sweep_runs
-from rdlib.tables import COMPARISONS, rows_of, runs_of
+from rdlib.tables import NAMED, rows_of, runs_of
 from rdlib.ways import METHODS
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
@@ -197,7 +197,7 @@ def export(
 def known_run(store: Store, run_id: str) -> Run:
     """The run of that id: of a record, or of a profile's tables."""
     recorded = [record.run for record in store.records()]
-    listed = (rows_of(one, table) for one in PROFILES.values() for table in (None, *COMPARISONS))
+    listed = (rows_of(one, table) for one in PROFILES.values() for table in (None, *NAMED))
     for run in [*recorded, *(run for rows in listed for run in runs_of(rows))]:
         if run.id == run_id:
             return run

@@ -20,9 +20,10 @@ def save(
     history: list[dict[str, Any]],
 ) -> None:
     """Write the state between two epochs, atomically; a part that does not learn (a frozen teacher) is left out."""
+    still = frozen(method)
     state = {
         "identity": identity,
-        "method": {k: v for k, v in method.state_dict().items() if k.partition(".")[0] not in frozen(method)},
+        "method": {k: v for k, v in method.state_dict().items() if k.partition(".")[0] not in still},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "history": history,
@@ -64,7 +65,8 @@ def restore(
     if odd:
         raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
     try:
-        still = {k: v for k, v in method.state_dict().items() if k.partition(".")[0] in frozen(method)}
+        parts = frozen(method)
+        still = {k: v for k, v in method.state_dict().items() if k.partition(".")[0] in parts}
         method.load_state_dict(state["method"] | still)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])

@@ -4,14 +4,13 @@ Every data set is converted once into `data/NAME.safetensors`. Images are put in
 pixels), so the file and its checksum do not depend on where the images came from.
 """
 
-import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +21,9 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError, DataError
 from rdlib.parallel import Shard
+from rdlib.parts import PARTS, few_of_each
 from rdlib.recipe import Recipe
-from rdlib.sources import KNOWN, SPLITS, Arrays, digits, download, from_folder, require_name
+from rdlib.sources import KNOWN, SPLITS, checksum, digits, download, from_folder, moments, require_name, to_tensors
 
 ROOT = Path(__file__).resolve().parent.parent / "data"
 TUNE_SHARE = 0.1  # of the training images, set aside for choosing anything
@@ -43,7 +43,15 @@ class Split:
         return Split(self.images[index], self.labels[index])
 
 
-S = TypeVar("S", bound=Sized)
+class Some(Sized, Protocol):
+    """What is asked of a split, of either kind."""
+
+    @property
+    def labels(self) -> Any: ...
+    def take(self, index: Tensor) -> Self: ...
+
+
+S = TypeVar("S", bound=Some)
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
@@ -77,6 +85,13 @@ class Images(ABC, Generic[S]):
     @property
     @abstractmethod
     def train_without_tune(self) -> S: ...
+
+    def trained_on(self, recipe: Recipe, seed: int) -> S:
+        """The images a recipe trains on. Raises ConfigError where a class has fewer than its shots."""
+        split = self.train if recipe.holdout == "test" else self.train_without_tune
+        if recipe.shots is None:
+            return split
+        return split.take(few_of_each(torch.as_tensor(split.labels), self.classes, recipe.shots, seed))
 
     @abstractmethod
     def training_batches(self, split: S, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
@@ -200,26 +215,33 @@ def batches(split: Split, batch_size: int, crop_padding: int, flip: bool, genera
         yield (random_flip(images, generator) if flip else images), batch.labels
 
 
+def contents(name: str, root: Path) -> tuple[dict[str, Tensor], list[str], str]:
+    """Tensors, class names and checksum of a data set, or of a part of one; see `load`."""
+    path = root / f"{name}.safetensors"
+    if name in PARTS:
+        tensors, classes = PARTS[name].of(*contents(PARTS[name].whole, root)[:2])
+        return tensors, classes, checksum({key: value.numpy() for key, value in tensors.items()}, classes)
+    if path.exists():
+        return read(path)
+    if name == "digits":
+        arrays, classes = digits()
+        return to_tensors(arrays), classes, checksum(arrays, classes)
+    if name in KNOWN:
+        raise DataError(
+            f"{name} is not prepared here: run `python -m rdlib data prepare {name}` (or with --from FOLDER)"
+        )
+    raise ConfigError(
+        f"unknown dataset {name!r}: choose one of {', '.join([*KNOWN, *PARTS])}, "
+        f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
+    )
+
+
 def load(name: str, root: Path = ROOT, device: str | torch.device = "cpu") -> Dataset:
     """Load a prepared data set (`digits` needs no preparation) and put it on `device`.
 
     Raises DataError when the file is absent, damaged or was changed, with the command that makes it.
     """
-    path = root / f"{name}.safetensors"
-    if path.exists():
-        tensors, classes, sha256 = read(path)
-    elif name == "digits":
-        arrays, classes = digits()
-        tensors, sha256 = to_tensors(arrays), checksum(arrays, classes)
-    elif name in KNOWN:
-        raise DataError(
-            f"{name} is not prepared here: run `python -m rdlib data prepare {name}` (or with --from FOLDER)"
-        )
-    else:
-        raise ConfigError(
-            f"unknown dataset {name!r}: choose one of {', '.join(KNOWN)}, "
-            f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
-        )
+    tensors, classes, sha256 = contents(name, root)
     t = {key: value.to(device) for key, value in tensors.items()}
     mean, std = moments(tensors["train_images"])
     return Dataset(
@@ -275,26 +297,3 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
     if found != metadata.get("sha256") or set(tensors) != {f"{s}_{x}" for s in SPLITS for x in ("images", "labels")}:
         raise DataError(f"{path.name} does not match its own checksum: {again}")
     return tensors, classes, found
-
-
-def checksum(arrays: Arrays, classes: list[str]) -> str:
-    """SHA-256 over the class names and, in the order of their names, the arrays' shapes and bytes."""
-    digest = hashlib.sha256(json.dumps(classes).encode())
-    for key in sorted(arrays):
-        digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
-        digest.update(np.ascontiguousarray(arrays[key]).data)
-    return digest.hexdigest()
-
-
-def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
-
-
-def moments(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation per channel of uint8 [N, 3, H, W], in units of [0, 1], exact through histograms."""
-    level = torch.arange(256, dtype=torch.float64) / 255
-    share = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]).double()
-    share /= share.sum(1, keepdim=True)
-    mean = share @ level
-    std = (share @ level.square() - mean.square()).sqrt()
-    return mean.float(), std.clamp_min(1e-3).float()

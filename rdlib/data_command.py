@@ -8,8 +8,9 @@ from rich.console import Console
 
 from rdlib import data
 from rdlib.errors import RdlibError
-from rdlib.photographs import load_images, prepare_images
-from rdlib.sources import IMAGENET, KNOWN
+from rdlib.parts import PARTS
+from rdlib.photographs import GET, load_images, prepare_images
+from rdlib.sources import KNOWN
 
 data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -17,12 +18,13 @@ console = Console(soft_wrap=True, highlight=False, markup=False)
 
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help="digits, cifar10, cifar100, imagenet, or a name for your own folder.")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join([*KNOWN, *GET])}, or a name for your own folder.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
     ] = None,
     in_place: Annotated[
-        bool, typer.Option(help="Photographs of many sizes: leave them there, write an index. ImageNet always is.")
+        bool,
+        typer.Option(help=f"Photographs of many sizes: leave them there, write an index; always for {', '.join(GET)}."),
     ] = False,
 ) -> None:
     """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
@@ -36,15 +38,16 @@ def data_list() -> None:
     prepared = {
         path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in data.ROOT.glob(f"*.{form}")
     }
-    known = [*KNOWN, IMAGENET]
+    known = [*KNOWN, *PARTS, *GET]
     for name in [*known, *sorted(prepared - set(known))]:
-        if name in prepared or name == "digits":
+        whole = PARTS[name].whole if name in PARTS else name
+        if whole in prepared or whole == "digits":
             try:
                 describe_dataset(name)
             except RdlibError as error:
                 console.print(f"{name}: {error}")
         else:
-            console.print(f"{name}: not prepared; python -m rdlib data prepare {name} [--from FOLDER]")
+            console.print(f"{name}: not prepared; python -m rdlib data prepare {whole} [--from FOLDER]")
 
 
 def describe_dataset(name: str) -> None:

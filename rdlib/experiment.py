@@ -20,15 +20,29 @@ from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIP
 from rdlib.runs import Record, Run, Store, defaults_of, sha256_of
 from rdlib.teaching import Method
 from rdlib.train import Epoch, evaluate, fit
+from rdlib.transfer import Transfer
 from rdlib.ways import METHODS
 
 
 def build(run: Run, store: Store, num_classes: int) -> Method:
     """The method of a run, its teacher from the store, its networks initialised from the run's seed."""
-    teacher = None if run.teacher is None else store.network(store.run(run.dataset, run.teacher))
+    taught_by = teacher_of(run, store)
+    teacher = None if taught_by is None else store.network(taught_by)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         return assemble(run, teacher, num_classes)
+
+
+def teacher_of(run: Run, store: Store) -> Run | None:
+    """The run of a run's teacher: on the same data set, that of a Transfer on another. Raises ConfigError otherwise."""
+    if run.teacher is None:
+        return None
+    if METHODS[run.method] is not Transfer:
+        return store.run(run.dataset, run.teacher)
+    source = store.run(None, run.teacher)
+    if source.dataset == run.dataset:
+        raise ConfigError(f"a transfer leads to another data set, and {source.id} was trained on {run.dataset} too")
+    return source
 
 
 def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
@@ -112,11 +126,11 @@ def memory_named(run: Run) -> Iterator[None]:
 
 def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
     """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
-    for known in [run] if run.teacher is None else [run, store.run(run.dataset, run.teacher)]:
-        record = store.record(known)
+    for known in (run, teacher_of(run, store)):
+        record = store.record(known) if known and known.dataset == run.dataset else None
         if record is not None and record.provenance["data_sha256"] != dataset.sha256:
             raise RecordError(
-                f"run {known.id} was trained on other images than the present {dataset.name}: "
+                f"run {record.run.id} was trained on other images than the present {dataset.name}: "
                 "restore those, or use another --store"
             )
 
@@ -146,11 +160,11 @@ def tidy(epoch: Epoch) -> dict[str, Any]:
 
 def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
     """Provenance of a training, with the weights that taught it and the protocol it followed."""
-    split = images.train if run.recipe.holdout == "test" else images.train_without_tune
+    split = images.trained_on(run.recipe, run.seed)
     worked = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
     origin = provenance(images, device, sum(epoch.seconds for epoch in epochs), worked)
-    if run.teacher is not None:
-        origin["teacher_weights_sha256"] = sha256_of(store.weights_path(store.run(run.dataset, run.teacher)))
+    if (taught_by := teacher_of(run, store)) is not None:
+        origin["teacher_weights_sha256"] = sha256_of(store.weights_path(taught_by))
     return origin | {"protocol": "full" if is_the_papers(run) else "reduced"}
 
 
@@ -166,8 +180,8 @@ def is_the_papers(run: Run) -> bool:
 def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedResNet:
     """The trained student of a recorded run; weights that are not here are trained again, the teacher's first."""
     if not store.has_weights(run):
-        if run.teacher is not None:
-            with_weights(store.run(run.dataset, run.teacher), store, say)
+        if (taught_by := teacher_of(run, store)) is not None:
+            with_weights(taught_by, store, say)
         say(f"the weights of {run.id} are not here, training them again: {run.label}")
         train(run, store)
     return store.network(run)

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from rdlib import data
+from rdlib import data, scenes
 from rdlib.data import Batches, Images
 from rdlib.errors import ConfigError, DataError
 from rdlib.parallel import Shard
+from rdlib.parts import require_whole
 from rdlib.recipe import Recipe
 from rdlib.sources import IMAGENET, KNOWN, require_name, scan
 
@@ -31,10 +32,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, per cha
 IMAGE_SIZE = 224
 RESIZE = 256 / 224  # evaluation: the shorter side before the centre crop, in units of the crop
 WORKERS = "RDLIB_WORKERS"  # environment variable
-GET_IMAGENET = (
-    "get it from image-net.org (train/ and val/ with a folder per class), "
-    "then `python -m rdlib data prepare imagenet --from FOLDER`"
-)
+GET = {  # data sets that only their users may fetch
+    IMAGENET: "get it from image-net.org (train/ and val/ with a folder per class), "
+    "then `python -m rdlib data prepare imagenet --from FOLDER`",
+    **scenes.GET,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,8 @@ class Files:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, mask: Tensor) -> "Files":
-        return Files(self.paths[mask.numpy()], self.labels[mask.numpy()])
+    def take(self, index: Tensor) -> "Files":
+        return Files(self.paths[index.numpy()], self.labels[index.numpy()])
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ def index_path(name: str, root: Path) -> Path:
 
 
 def prepare_again(name: str) -> str:
-    return f"run `python -m rdlib data prepare {name} --from FOLDER{'' if name == IMAGENET else ' --in-place'}`"
+    return f"run `python -m rdlib data prepare {name} --from FOLDER{'' if name in GET else ' --in-place'}`"
 
 
 def load_images(
@@ -231,8 +233,8 @@ def load_images(
     """
     path = index_path(name, root)
     if not path.exists():
-        if name == IMAGENET:
-            raise DataError(f"{name} is not prepared here: {GET_IMAGENET}")
+        if name in GET:
+            raise DataError(f"{name} is not prepared here: {GET[name]}")
         return data.load(name, root, device)
     try:
         content = json.loads(path.read_text())
@@ -262,14 +264,15 @@ def digest(images: dict[str, Any]) -> str:
 
 
 def prepare_images(name: str, source: Path | None = None, root: Path = data.ROOT, in_place: bool = False) -> Path:
-    """Prepare a data set of either kind: ImageNet and, on demand, others in place (their index), else into memory.
+    """Prepare a data set of either kind: those of GET and, on demand, others in place (their index), else into memory.
 
     `source` in place: a folder train/<class>/* and val/<class>/* or test/<class>/* (where it has both, ImageNet's test
-    split is val/, everyone else's test/). Returns the path of the file written, atomically. Raises DataError with the
-    first class or file that is wrong, ConfigError where the name cannot be prepared so.
+    split is val/, everyone else's test/), or as `scenes` describes. Returns the path of the file written, atomically.
+    Raises DataError with the first class or file that is wrong, ConfigError where the name cannot be prepared so.
     """
     require_name(name)
-    in_place = in_place or name == IMAGENET
+    require_whole(name)
+    in_place = in_place or name in GET
     path, other = index_path(name, root), root / f"{name}.safetensors"
     if not in_place:
         path, other = other, path
@@ -280,8 +283,8 @@ def prepare_images(name: str, source: Path | None = None, root: Path = data.ROOT
     if name in KNOWN:
         raise ConfigError(f"{name} is held in memory: leave out --in-place")
     if source is None:
-        raise ConfigError(f"{name} needs --from FOLDER" + (f": {GET_IMAGENET}" if name == IMAGENET else ""))
-    images = scan(name, source)
+        raise ConfigError(f"{name} needs --from FOLDER" + (f": {GET[name]}" if name in GET else ""))
+    images = scenes.SCANS.get(name, scan)(name, source)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         root.mkdir(parents=True, exist_ok=True)

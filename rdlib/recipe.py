@@ -31,6 +31,7 @@ class Recipe:
     # None in the fields below means "as if the field did not exist": runs that lack it keep their id.
     cutout: int | None = None  # side in pixels of a square blanked in each image (DeVries and Taylor, 2017)
     image_size: int | None = None  # folders of photographs: random resized crop to this side, and the ImageNet stem
+    shots: int | None = None  # train on so many images of each class, drawn by the run's seed
 
     def at_batch_size(self, batch_size: int) -> "Recipe":
         """The recipe for another batch, its learning rate scaled linearly (Goyal et al., 2017, section 2.1)."""
@@ -59,10 +60,10 @@ class Recipe:
         for name in ("momentum", "weight_decay", "crop_padding"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"a recipe needs {name} of at least 0, not {getattr(self, name)!r}")
-        for name in ("cutout", "image_size"):
+        for name, unit in {"cutout": "pixels", "image_size": "pixels", "shots": "images of a class"}.items():
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
-                raise ConfigError(f"a recipe needs a whole number of pixels as {name}, not {value!r}")
+                raise ConfigError(f"a recipe needs a whole number of {unit} as {name}, not {value!r}")
         if self.image_size is not None and self.crop_padding:
             raise ConfigError("a recipe with image_size crops at random already: set crop_padding to 0")
         if not all(0 <= share <= 1 for share in self.milestones):

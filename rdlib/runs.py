@@ -111,8 +111,9 @@ class Run:
         usual = defaults_of(self.method)
         special = ", ".join(f"{name}={value}" for name, value in self.options.items() if value != usual[name])
         what = f"{self.method}({special})" if special else self.method
-        how = f"shortcuts {self.shortcuts} rate {self.recipe.learning_rate:g} seed {self.seed}"
         conv = "" if self.conv == "plain" else f" conv {self.conv}"
+        few = "" if self.recipe.shots is None else f" shots {self.recipe.shots}"
+        how = f"shortcuts {self.shortcuts} rate {self.recipe.learning_rate:g}{few} seed {self.seed}"
         return f"{what} {self.dataset} depth {self.depth}{conv} {how}"
 
     @classmethod
@@ -227,11 +228,11 @@ class Store:
         """Every record of the store."""
         return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
 
-    def run(self, dataset: str, run_id: str) -> Run:
-        """The run with that id. Raises ConfigError where the store has no record of it."""
-        path = self.root / "runs" / dataset / f"{run_id}.json"
-        if not path.exists():
-            raise ConfigError(f"the store has no run {run_id} on {dataset}: train it first, or check the id")
+    def run(self, dataset: str | None, run_id: str) -> Run:
+        """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""
+        path = next(self.root.glob(f"runs/{dataset or '*'}/{run_id}.json"), None)
+        if path is None:
+            raise ConfigError(f"the store has no run {run_id} on {dataset or 'any'}: train it first, or check the id")
         return Record.read(path).run
 
     def has_weights(self, run: Run) -> bool:
@@ -296,5 +297,4 @@ class Store:
 
 
 def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -4,6 +4,8 @@ Images are sorted by class, then by pixels, so the same images give the same dat
 folder of photographs, which stay where they are, only names and sizes are taken (`scan`).
 """
 
+import hashlib
+import json
 import pickle
 from collections.abc import Sequence
 from http.client import HTTPException
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
@@ -29,6 +32,29 @@ def canonical(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDA
     """Sort by class, then by pixel bytes."""
     order = sorted(range(len(labels)), key=lambda i: (labels[i], images[i].tobytes()))
     return images[order], labels[order]
+
+
+def checksum(arrays: Arrays, classes: list[str]) -> str:
+    """SHA-256 over the class names and, in the order of their names, the arrays' shapes and bytes."""
+    digest = hashlib.sha256(json.dumps(classes).encode())
+    for key in sorted(arrays):
+        digest.update(f"{key} {arrays[key].shape} {arrays[key].dtype}".encode())
+        digest.update(np.ascontiguousarray(arrays[key]).data)
+    return digest.hexdigest()
+
+
+def to_tensors(arrays: Arrays) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
+
+
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel of uint8 [N, 3, H, W], in units of [0, 1], exact through histograms."""
+    level = torch.arange(256, dtype=torch.float64) / 255
+    share = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]).double()
+    share /= share.sum(1, keepdim=True)
+    mean = share @ level
+    std = (share @ level.square() - mean.square()).sqrt()
+    return mean.float(), std.clamp_min(1e-3).float()
 
 
 def digits() -> tuple[Arrays, list[str]]:

@@ -27,10 +27,15 @@ def require_success(outcome: Outcome) -> None:
 
 
 def missing(runs: Sequence[Run], store: Store) -> list[Run]:
-    """The runs still to train: those without a record, and teachers whose weights a missing student needs."""
-    absent = [run for run in runs if store.record(run) is None]
-    needed = {run.teacher for run in absent}
-    return [run for run in runs if run in absent or (run.id in needed and not store.has_weights(run))]
+    """The runs still to train: those without a record, and teachers whose weights a missing student needs; a network
+    to transfer may have had a teacher itself."""
+    todo = [run for run in runs if store.record(run) is None]
+    while True:
+        needed = {run.teacher for run in todo}
+        more = [run for run in runs if run.id in needed and run not in todo and not store.has_weights(run)]
+        if not more:
+            return [run for run in runs if run in todo]
+        todo += more
 
 
 def sweep(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib import comparisons
+from rdlib import comparisons, transfer_rows
 from rdlib.errors import RecordError, require_choice
 from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
@@ -88,13 +88,18 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "tuned-low-rate": comparisons.tuned_low_rate,
     "depth": comparisons.depths,
 }
+TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
+    "transfer": transfer_rows.rows,
+    "transfer-tune": transfer_rows.tune_rows,
+}
+NAMED = COMPARISONS | TRANSFERS  # trained only where asked for by name
 
 
 def rows_of(profile: Profile, table: str | None = None) -> list[Row]:
-    """The rows of one table of a profile, or of all TABLES (the COMPARISONS only where asked for by name)."""
+    """The rows of one table of a profile, or of all TABLES (the NAMED ones only where asked for)."""
     if table is None:
         return [row for make in TABLES.values() for row in make(profile)]
-    known = TABLES | COMPARISONS
+    known = TABLES | NAMED
     require_choice("table", table, known)
     return known[table](profile)
 

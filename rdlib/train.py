@@ -89,7 +89,7 @@ def fit(
     Raises NonFiniteLossError with epoch, step and term, CheckpointError for a damaged or foreign checkpoint (also one
     of another number of ranks), ConfigError when the data do not fill one batch or the ranks differ.
     """
-    split = data.train if recipe.holdout == "test" else data.train_without_tune
+    split = data.trained_on(recipe, seed)
     tune = data.tune if recipe.holdout == "tune" else None
     steps, ours = len(split) // recipe.batch_size, shard()
     if steps == 0:

@@ -15,6 +15,7 @@ from rdlib.rivals.inherited import Inherited
 from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval
 from rdlib.teaching import Adopted, Method, Supervised
+from rdlib.transfer import Transfer
 
 
 @dataclass(frozen=True)
@@ -60,5 +61,5 @@ ABLATIONS: tuple[type[Method], ...] = (
     ablations.WithoutConnectors,
     ablations.Widened,
 )
-OTHERS: tuple[type[Method], ...] = (Supervised, Adopted, Inherited, FineTuned)
+OTHERS: tuple[type[Method], ...] = (Supervised, Adopted, Inherited, FineTuned, Transfer)
 METHODS = {kind.__name__: kind for kind in (*OTHERS, *(way.method for way in WAYS), *ABLATIONS)}

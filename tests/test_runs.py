@@ -50,6 +50,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "flip": False,
     "holdout": "tune",
     "cutout": 8,
+    "shots": 5,
 }
 OTHER_OPTIONS: dict[str, Any] = {
     "distance_weight": 1e-4,
