@@ -84,7 +84,7 @@ def few_shot(shots: Sequence[int], classes: int, batch: int, steps: int, base: R
 DIGITS = Recipe(epochs=4, batch_size=25, schedule="one-cycle", crop_padding=2, flip=False)
 CIFAR = Recipe(epochs=1, schedule="one-cycle")
 PHOTOGRAPHS = replace(IMAGENET_RECIPE, epochs=30, batch_size=64, schedule="one-cycle")
-GRID = {FROZEN: (0.01, 0.03, 0.1, 0.3, 1.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: (0.01, 0.03, 0.1, 0.3)}
+GRID = {FROZEN: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: (0.01, 0.03, 0.1, 0.3)}
 SHORT_GRID = {FROZEN: (0.03, 0.1, 0.3), FULL: (0.01, 0.03, 0.1), SCRATCH: ()}
 TASKS: dict[str, tuple[Task, ...]] = {  # by profile
     "quick": (
@@ -94,6 +94,16 @@ TASKS: dict[str, tuple[Task, ...]] = {  # by profile
             few_shot((1, 2, 5, 10, 25), 5, 25, 40, DIGITS) | {ALL: DIGITS},
             GRID,
             {5: (0, 1), ALL: (0, 1)},
+            {
+                (FROZEN, RESNET): (0.3, 3.0),
+                (FROZEN, PLAIN): (1.0, 0.3),
+                (FROZEN, JOINTRD): (0.1, 0.01),
+                (FULL, RESNET): (0.03, 0.1),
+                (FULL, PLAIN): (0.03, 0.03),
+                (FULL, JOINTRD): (0.1, 0.1),
+                (SCRATCH, RESNET): (0.1, 0.01),
+                (SCRATCH, PLAIN): (0.03, 0.1),
+            },
         ),
     ),
     "cifar100-small": (
