@@ -86,7 +86,7 @@ DIGITS = Recipe(epochs=4, batch_size=25, schedule="one-cycle", crop_padding=2, f
 CIFAR = Recipe(epochs=1, schedule="one-cycle")
 PHOTOGRAPHS = replace(IMAGENET_RECIPE, epochs=30, batch_size=64, schedule="one-cycle")
 GRID = {FROZEN: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: (0.01, 0.03, 0.1, 0.3)}
-SHORT_GRID = {FROZEN: (0.03, 0.1, 0.3), FULL: (0.01, 0.03, 0.1), SCRATCH: ()}
+SHORT_GRID = {FROZEN: (0.03, 0.1, 0.3, 1.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: ()}
 DIGITS_RATES = {
     (FROZEN, RESNET): (0.3, 3.0),
     (FROZEN, PLAIN): (1.0, 0.3),
