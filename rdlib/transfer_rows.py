@@ -125,6 +125,14 @@ TASKS: dict[str, tuple[Task, ...]] = {  # by profile
             few_shot((10,), 50, 125, 40, CIFAR) | {ALL: CIFAR},
             SHORT_GRID,
             {10: (0,)},
+            {
+                (FROZEN, RESNET): (0.3, 0.3),
+                (FROZEN, PLAIN): (1.0, 1.0),
+                (FROZEN, JOINTRD): (1.0, 1.0),
+                (FULL, RESNET): (0.3, 0.3),
+                (FULL, PLAIN): (0.3, 0.3),
+                (FULL, JOINTRD): (0.3, 0.3),
+            },
         ),
     ),
     "imagenet": tuple(
