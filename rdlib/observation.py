@@ -6,6 +6,7 @@ Taken between two epochs of `fit`, in eval mode, as the networks are deployed, a
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -64,3 +65,12 @@ def chosen(images: Dataset, each: int = 2) -> Tensor:
             raise ConfigError(f"{name} of {images.name} has {len(of_class)} test images: {each + 1} are needed here")
         found.append(of_class[[len(of_class) * i // (each + 1) for i in range(1, each + 1)]])
     return torch.cat(found)
+
+
+def right(observed: Observed) -> pd.DataFrame:
+    """How many of the images each path answers correctly, one line an observed epoch."""
+    lines = []
+    for seen in observed.observations:
+        hits = (seen.logits.argmax(-1) == observed.images.labels).sum(-1).tolist()
+        lines.append({"epoch": seen.epoch, **dict(zip(PATHS, hits, strict=True))})
+    return pd.DataFrame(lines)

@@ -10,11 +10,12 @@ import torch
 from safetensors import safe_open
 
 from rdlib import measured, observation_record
+from rdlib.data import Split
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiment import build, train
 from rdlib.methods import JointRD
 from rdlib.models import plain, resnet
-from rdlib.observation import PATHS, chosen, observe
+from rdlib.observation import PATHS, Observation, Observed, chosen, observe, right
 from rdlib.profiles import PROFILES
 from rdlib.recipe import Recipe
 from rdlib.rows import Row
@@ -49,6 +50,18 @@ def test_every_path_is_what_its_networks_compute_in_eval_mode(joint, dataset):
         torch.testing.assert_close(seen.student[k - 1], student.head(images, k))
         torch.testing.assert_close(seen.teacher[k - 1], teacher.head(images, k))
     assert not any(one.requires_grad for one in (*seen.student, *seen.teacher, seen.logits))
+
+
+def test_right_answers_are_counted_for_each_path_and_epoch():
+    labels = torch.tensor([2, 0, 1])
+    logits = torch.zeros(5, 3, 3)
+    for path, answers in enumerate(([2, 0, 1], [2, 0, 0], [0, 1, 2], [1, 0, 1], [0, 0, 0])):
+        logits[path, torch.arange(3), torch.tensor(answers)] = 1.0
+    images = Split(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), labels)
+    seen = [Observation(0, (), (), torch.eye(3)[[0, 0, 0]].expand(5, 3, 3)), Observation(4, (), (), logits)]
+    table = right(Observed("tiny", images, "abc", seen))
+    assert table.to_numpy().tolist() == [[0, 1, 1, 1, 1, 1], [4, 3, 2, 0, 2, 1]]
+    assert list(table.columns) == ["epoch", *PATHS]
 
 
 @pytest.mark.parametrize("regime", ["frozen", "joint"])
@@ -178,16 +191,12 @@ def rewritten(change):
 )
 def test_a_record_that_was_edited_or_damaged_is_refused(damage, path):
     damage(path)
-    with pytest.raises(
-        RecordError, match=r"paths\.safetensors cannot be read .*`python -m rdlib measure paths quick"
-    ):
+    with pytest.raises(RecordError, match=r"paths\.safetensors cannot be read .*`python -m rdlib measure paths quick"):
         observation_record.read(QUICK, path)
 
 
 def test_a_missing_record_names_the_command(tmp_path, monkeypatch):
-    with pytest.raises(
-        RecordError, match=r"no a\.safetensors: restore it .* measure paths quick --to .*a"
-    ):
+    with pytest.raises(RecordError, match=r"no a\.safetensors: restore it .* measure paths quick --to .*a"):
         observation_record.read(QUICK, tmp_path / "a.safetensors")
     published = tmp_path / "published.safetensors"
     monkeypatch.setattr(observation_record, "path_of", lambda profile: published)
