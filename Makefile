@@ -9,15 +9,16 @@ endif
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+BROWSER := $(RUN) -m pytest -q -rfE --durations 5
 export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
 
-.PHONY: help reproduce test lint tables notebooks lab clean
+.PHONY: help reproduce test test-browser lint tables notebooks lab explorer site clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 reproduce: .venv/.ready ## train the quick profile afresh and compare it with the published records (PROFILE=, SEEDS=, JOBS=)
 	@$(RUN) -m rdlib reproduce $(PROFILE) --seeds $(SEEDS) $(JOBS_OPTION)
@@ -25,6 +26,11 @@ reproduce: .venv/.ready ## train the quick profile afresh and compare it with th
 test: lint ## lint, types, unit tests, and the notebooks against their committed outputs
 	@echo "unit tests and notebooks (nbval runs every cell and compares the outputs), the longest first"
 	@$(PYTEST) --nbval --nbval-current-env tests notebooks
+
+test-browser: .venv/.browser ## every notebook and the explorer in JupyterLab, driven in a real Chromium
+	@chromium=$$($(RUN) tests/browser/chromium.py) && export RDLIB_CHROMIUM="$$chromium" && \
+		echo "every notebook, two at a time" && OMP_NUM_THREADS=1 $(BROWSER) -n 2 --maxschedchunk 1 tests/browser/test_notebooks.py && \
+		echo "the explorer, alone: it is timed" && $(BROWSER) -s tests/browser/test_explorer.py
 
 lint: .venv/.ready ## ruff and mypy
 	@$(RUN) -m ruff check .
@@ -40,8 +46,14 @@ notebooks: .venv/.ready ## execute the notebooks in place, to commit their outpu
 lab: .venv/.ready ## open JupyterLab on notebooks/
 	@.venv/bin/jupyter lab --notebook-dir notebooks
 
-clean: ## remove .venv and .uv (records, weights and data stay)
-	@rm -rf .venv .uv
+explorer: .venv/.ready ## open JupyterLab on the explorer (then: Run, Run All Cells)
+	@.venv/bin/jupyter lab --notebook-dir notebooks notebooks/11_explorer.ipynb
+
+site: .venv/.site ## build the site of the executed notebooks into .site/, offline
+	@$(RUN) .ci/site/build.py
+
+clean: ## remove .venv, .uv, the site and test artefacts (records, weights and data stay)
+	@rm -rf .venv .uv .site .artefacts
 
 .uv/bin/uv:
 	@echo "installing uv into .uv/"
@@ -62,4 +74,16 @@ endif
 		kill $$dots; echo >&2; \
 		if [ $$done -ne 0 ]; then cat .venv.log >&2; exit $$done; fi
 	@mv .venv.log .venv/setup.log
+	@touch $@
+
+# Playwright comes on top of what the other targets need; without --inexact uv would take away other groups' packages.
+.venv/.browser: .venv/.ready
+	@echo "adding Playwright to .venv"
+	@$(UV) sync --locked --inexact --compile-bytecode --no-progress --quiet --python $(PYTHON) --group browser
+	@touch $@
+
+# Jupyter Book comes on top in the same way.
+.venv/.site: .venv/.ready
+	@echo "adding Jupyter Book to .venv"
+	@$(UV) sync --locked --inexact --compile-bytecode --no-progress --quiet --python $(PYTHON) --group site
 	@touch $@
