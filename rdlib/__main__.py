@@ -63,6 +63,7 @@ def train(
     flip: Annotated[bool, typer.Option(help="Random horizontal flip.")] = PAPER_RECIPE.flip,
     cutout: Annotated[int | None, typer.Option(help="Side in pixels of a blanked square.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops; the ImageNet stem.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Only so many training images of each class.")] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
     run_id: Annotated[str | None, typer.Option("--run", help="Train the run with this id, of a profile.")] = None,
     again: Annotated[str | None, typer.Option(help="Repeat the run with this id, e.g. for its weights.")] = None,
@@ -90,6 +91,7 @@ def train(
             holdout=holdout,  # type: ignore[arg-type]
             cutout=cutout,
             image_size=image_size,
+            shots=shots,
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]
@@ -253,20 +255,10 @@ def reproduce(
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one a core, or one a GPU.")] = None,
     store: Annotated[Path, typer.Option("--store", help="Where the fresh records go.")] = RESULTS / "reproduced",
 ) -> None:
-    """Train a profile afresh, run the notebooks on it, and compare with the published records."""
+    """Train a profile afresh, run the notebooks on it, compare with the published records, and print the scorecard."""
     from rdlib.reproduce import reproduce as run_reproduction
-    from rdlib.tables import as_text
 
-    published, reproduced = Store(RESULTS), Store(store)
-    card, failures = run_reproduction(profile_name, seeds, jobs, published, reproduced, console.print)
-    console.print(as_text(card))
-    for sentence in failures:
-        console.print(f"FAILED  {sentence}")
-    count = {verdict: int((card["agree"] == verdict).sum()) for verdict in card["agree"].unique()}
-    console.print(", ".join(f"{verdict}: {number}" for verdict, number in count.items()))
-    agree = not {"NO", "missing"} & count.keys() and not failures
-    console.print(f"{'no' if agree else 'SOME'} cell disagrees with the published one, is missing or failed")
-    if not agree:
+    if not run_reproduction(profile_name, seeds, jobs, Store(RESULTS), Store(store), console.print):
         raise typer.Exit(1)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rdlib.contrasts import BETTER, WORSE, verdict
+from rdlib.differences import bounds, difference
 from rdlib.rows import Row
 from rdlib.runs import Store
-from rdlib.scorecard import bounds, difference
 
 VERDICTS = {BETTER: "#009e73", WORSE: "#d55e00"}  # all others grey
 

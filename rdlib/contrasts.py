@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from rdlib.differences import bounds, difference, interval, signed
 from rdlib.profiles import Profile
 from rdlib.rows import Row
 from rdlib.runs import Store
-from rdlib.scorecard import bounds, difference, interval, signed
 from rdlib.tables import Cell, cell, fill_command
 
 BETTER, WORSE, UNDECIDED, MISSING = "better", "worse", "cannot tell", ""

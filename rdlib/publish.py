@@ -12,8 +12,8 @@ from rdlib import figures, int8, latency_record, memory, planner, speedup
 from rdlib.errors import RecordError
 from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
-from rdlib.scorecard import claims
-from rdlib.tables import COMPARISONS, TABLES, as_markdown, frame, rows_of
+from rdlib.scorecard import card, summary
+from rdlib.tables import NAMED, TABLES, as_markdown, frame, rows_of
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -33,7 +33,9 @@ def readme(text: str, store: Store) -> str:
         return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match['end']}"
 
     def scorecard(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(claims(store)[match['part']])}\n{match['end']}"
+        parts = card(PROFILES["quick"], store)
+        shown = summary(parts) if match["part"] == "summary" else parts[match["part"]].shown
+        return f"{match[1]}{shown.markdown('notebooks/')}\n{match['end']}"
 
     def measurement(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
@@ -79,7 +81,7 @@ def publish(store: Store) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for profile in PROFILES.values():
-            for name in TABLES | COMPARISONS:
+            for name in TABLES | NAMED:
                 if rows_of(profile, name):
                     path = folder / f"table_{name}_{profile.name}.csv"
                     replace_text(path, frame(profile, name, store).to_csv(index=False))

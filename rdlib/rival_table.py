@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from rdlib import rival_costs
+from rdlib.differences import bounds, interval
 from rdlib.planner import FUSED, OUT_OF_PLACE
 from rdlib.profiles import Profile
 from rdlib.rival_costs import RMNET
 from rdlib.rows import Row
 from rdlib.runs import Run, Store
-from rdlib.scorecard import bounds, interval
 from rdlib.tables import Cell, fill_command, rows_of
 from rdlib.ways import METHODS
 

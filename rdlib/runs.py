@@ -112,8 +112,8 @@ class Run:
         special = ", ".join(f"{name}={value}" for name, value in self.options.items() if value != usual[name])
         what = f"{self.method}({special})" if special else self.method
         conv = "" if self.conv == "plain" else f" conv {self.conv}"
-        few = "" if self.recipe.shots is None else f" shots {self.recipe.shots}"
-        how = f"shortcuts {self.shortcuts} rate {self.recipe.learning_rate:g}{few} seed {self.seed}"
+        rate, shots = f"rate {self.recipe.learning_rate:g}", self.recipe.shots
+        how = f"shortcuts {self.shortcuts} {rate}{'' if shots is None else f' shots {shots}'} seed {self.seed}"
         return f"{what} {self.dataset} depth {self.depth}{conv} {how}"
 
     @classmethod
@@ -184,13 +184,9 @@ class Record:
             body = json.loads(path.read_text())
             claimed = body.pop("digest")
             if body["schema"] != SCHEMA:
-                raise RecordError(
-                    f"record {path.name} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib"
-                )
+                raise RecordError(f"{path.name} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib")
             if digest(body) != claimed or path.stem != body["id"]:
-                raise RecordError(
-                    f"record {path.name} does not match its own digest, so a field was changed: {restore}"
-                )
+                raise RecordError(f"{path.name} does not match its own digest, so a field was changed: {restore}")
             run = Run.from_value(body["run"])
             if run.id != body["id"]:
                 raise RecordError(
@@ -232,7 +228,9 @@ class Store:
         """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""
         path = next(self.root.glob(f"runs/{dataset or '*'}/{run_id}.json"), None)
         if path is None:
-            raise ConfigError(f"the store has no run {run_id} on {dataset or 'any'}: train it first, or check the id")
+            raise ConfigError(
+                f"the store has no run {run_id} on {dataset or 'any data set'}: train it first, or check the id"
+            )
         return Record.read(path).run
 
     def has_weights(self, run: Run) -> bool:
@@ -297,4 +295,5 @@ class Store:
 
 
 def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -155,7 +155,7 @@ def read_list(file: Path) -> list[tuple[str, str]]:
         parts = text.split("/")
         if len(parts) != 2 or not all(parts):
             raise DataError(f"line {number} of {file.name} is {text[:60]!r}, expected class/file.jpg: get it again")
-        entry = (parts[0].strip(), parts[1].strip())
+        entry = (parts[0], parts[1])
         if entry in found:
             raise DataError(f"{file.name} lists {text} twice, in lines {found[entry]} and {number}: get it again")
         found[entry] = number

@@ -1,267 +1,162 @@
-"""The verdicts: every claim of the paper beside our number, and published records beside reproduced ones."""
+"""The scorecard: every claim of the paper, reported number and reviewers' question, with our number and a verdict.
 
-import math
-from collections.abc import Sequence
-from itertools import product
+Everything is computed from a store's records; nothing of ours is typed.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from rdlib import memory, speedup
-from rdlib.latency_record import records as latency_records
-from rdlib.profiles import PROFILES, Profile
-from rdlib.rows import SHORTCUTS, Row
+from rdlib import claims, questions, transfer_table
+from rdlib.claims import NEAR
+from rdlib.differences import SAME_LEVEL
+from rdlib.linked import NUMBERS, Linked
+from rdlib.profiles import Profile
+from rdlib.questions import EARLY, LATE
+from rdlib.readings import FULL, HOLDS, IN_PART, TESTED, Reading, decisive, overall
 from rdlib.runs import Store
-from rdlib.tables import (
-    Cell,
-    cell,
-    fill_command,
-    paper,
-    records_of,
-    rows_of,
-    table3,
+
+ABOVE = "Holds where the whole 95 % interval lies above {0}, does not hold where it lies below; else: cannot tell."
+CHEAPER = (
+    f"Ours: JointRD's plain network minus the ResNet, points of test top-1. {ABOVE.format(0)} Drop: that ResNet minus "
+    "the whole one. Traffic, peak and MACs: of that ResNet, in multiples of the plain network's."
+)
+RULES = {
+    "same level": f"Ours: JointRD minus ResNet, points of test top-1. Holds where the whole 95 % interval lies above "
+    f"-{SAME_LEVEL:g}; in part where the mean closes at least half of the gap between plain and ResNet; does not hold "
+    f"where the whole interval lies below -{SAME_LEVEL:g}; else, and for fewer than three seeds: cannot tell.",
+    "reported": f"Ours: test top-1 (%), last epoch. Holds within {SAME_LEVEL:g} point of the reported value.",
+    "share": f"Ours: how much less strictly plain-50 takes than ResNet-50. Holds within {NEAR:g} points of the claim.",
+    "memory": "Ours: what ResNet-50 takes over what strictly plain-50 takes. Holds at the claimed number or above.",
+    "speed": "Ours: time of ResNet-50 over time of strictly plain-50, one image; n: timed passes. Holds where the "
+    "whole 95 % interval is at the claimed number or above, does not hold where it stays below; else: cannot tell. "
+    "The interval is of one session; the notebook shows what differs between sessions.",
+    "transfer": f"Ours: strictly plain JointRD minus ResNet, points of test top-1. {ABOVE.format(0)}",
+    "early": f"Ours: |mixed| / (|mixed| + |own|), gradients in {EARLY}. {ABOVE.format('the value named')}",
+    "later": f"Ours: how far that share has fallen in {LATE}. {ABOVE.format(0)}",
+    "pruned": CHEAPER,
+    "narrowed": CHEAPER,
+    "ablations": f"Ours: JointRD minus the change, points of top-1. {ABOVE.format(0)}",
+    "command": f"Ours: the full loss minus the own path alone, points of test top-1. {ABOVE.format(0)}",
+    "settings": f"Ours: JointRD minus what is named, points of top-1. {ABOVE.format(0)}",
+    "best epoch": "Ours: best minus last epoch, points of top-1, never negative. Holds where the whole 95 % interval "
+    "lies above 0, does not hold where every seed has 0; else: cannot tell.",
+}
+OVERALL = (
+    f"Holds: in every reading. Does not hold: in none, not even in part, and fails in one at least. Cannot tell: no "
+    f"reading can. Else in part. Where a reading has protocol {FULL}, only such count. Ours: lowest to highest "
+    "reading; its unit is said under the table of the claim."
 )
 
-SAME_LEVEL = 1.0  # points of top-1: about two seed deviations of a CIFAR-100 ResNet
-RESOLUTION = 0.5  # points: a cell's deviation is taken as at least this, since three seeds may agree by luck
-BLURRED = 10.0  # points: where the allowed difference is larger, agreement would say nothing
+
+@dataclass(frozen=True)
+class Part:
+    """The readings of one or a few claims that are judged by one rule. whole: also print what was not run."""
+
+    name: str
+    readings: Sequence[Reading]
+    whole: bool = False
+    note: str = ""
+
+    @property
+    def shown(self) -> Linked:
+        """One line a reading; what is the same in every line is said beneath, with the rule and what lacks records."""
+        lines = [line(one) for one in self.readings if self.whole or one.verdict in TESTED]
+        table, beneath = pd.DataFrame(lines or [untested(one) for one in self.readings[:1]]), [RULES[self.name]]
+        for column in [name for name in ("paper", "protocol", "look") if name in table]:
+            if table[column].nunique() == 1:
+                beneath += [f"{column}: {table[column].iloc[0]}"] if table[column].iloc[0] else []
+                table = table.drop(columns=column)
+        empty = [column for column in table if not any(table[column])]
+        beneath += [self.note] if self.note else []
+        return Linked(table.drop(columns=empty), [*beneath, *to_fill(self.readings)])
 
 
-def find(rows: Sequence[Row], depth: int, method: str, shortcuts: str) -> Row:
-    """The row of a depth, method and kind of shortcuts."""
-    return next(r for r in rows if (r.depth, r.method, r.shortcuts) == (depth, method, shortcuts))
-
-
-def difference(row: Row, other: Row, store: Store) -> Cell:
-    """Paired over seeds: row minus other, in points of top-1; only seeds where both have a record count."""
-    pairs = [(store.record(a), store.record(b)) for a, b in zip(row.runs, other.runs, strict=True)]
-    gaps = tuple(a.top1 - b.top1 for a, b in pairs if a is not None and b is not None)
-    return Cell(gaps, len(row.runs))
-
-
-def signed(gap: Cell) -> str:
-    return f"{gap.mean:+.1f}" + (f" ± {gap.std:.1f}" if len(gap.values) > 1 else "") if gap.values else ""
-
-
-def bounds(gap: Cell) -> tuple[float, float]:
-    """95 % confidence interval of a mean paired difference (Student's t).
-
-    Infinite for fewer than three pairs: two may agree by luck to the last digit, and would then claim certainty.
-    """
-    from scipy.stats import t as student_t
-
-    n = len(gap.values)
-    if n < 3:
-        return -math.inf, math.inf
-    half = float(student_t.ppf(0.975, n - 1)) * gap.std / math.sqrt(n)
-    return gap.mean - half, gap.mean + half
-
-
-def interval(gap: Cell) -> str:
-    return "{:+.1f} to {:+.1f}".format(*bounds(gap)) if len(gap.values) > 2 else ""
-
-
-def compared_to_baselines(rows: Sequence[Row], store: Store) -> pd.DataFrame:
-    """Every taught network of table 3 against the plain and the ResNet of its depth: paired difference, n, interval."""
-    lines = []
-    for row in rows:
-        if row.method != "cross-entropy":
-            line: dict[str, object] = {"cell": row.name}
-            for name, kept in (("plain", row.shortcuts), ("ResNet", "all")):
-                gap = difference(row, find(rows, row.depth, "cross-entropy", kept), store)
-                line |= {f"minus {name}": signed(gap), f"n ({name})": len(gap.values), f"95 % ({name})": interval(gap)}
-            lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> str:
-    """The verdict on "JointRD plain reaches its ResNet".
-
-    Holds: the whole 95 % interval of the paired difference lies above -SAME_LEVEL. Holds in part: the mean closes at
-    least half of the gap between plain and ResNet. Otherwise it does not hold.
-    """
-    to_resnet, gap = difference(jointrd, resnet, store), difference(resnet, plain, store)
-    if not to_resnet.values or not gap.values:
-        return "not run"
-    if bounds(to_resnet)[0] >= -SAME_LEVEL:
-        return "holds"
-    return "holds in part" if -to_resnet.mean <= gap.mean / 2 else "does not hold"
-
-
-def claims(store: Store) -> dict[str, pd.DataFrame]:
-    """Every claim and reported number with ours, its protocol, the verdict and where to look: the three parts
-    "same level" (JointRD against its ResNet), "reported" (accuracies), "deployment" and "untested"."""
-    known = paper().to_dict("index")
-    level, accuracies, untested = [], [], []
-    for profile in PROFILES.values():
-        claimed = known["claim_accuracy_imagenet" if profile.dataset == "imagenet" else "claim_accuracy"]["comparison"]
-        for table, rows in [(table, rows_of(profile, table)) for table in ("3", "3-low-rate", "4")]:
-            for resnet in (row for row in rows if row.network == "ResNet"):
-                for kept, taught_by in product(("none", "downsample"), ("JointRD", "JointRD, joint teacher")):
-                    plain, jointrd = (find(rows, resnet.depth, m, kept) for m in ("cross-entropy", taught_by))
-                    gap = difference(jointrd, resnet, store)
-                    what = [SHORTCUTS[kept], taught_by.removeprefix("JointRD, "), resnet.setting]
-                    level.append(
-                        {
-                            "profile": profile.name,
-                            "depth": resnet.depth,
-                            "student": ", ".join(part for part in what if part not in ("", "JointRD")),
-                            "paper": claimed if profile.full else "",
-                            "ours": signed(gap),
-                            "95 % interval": interval(gap),
-                            **evidence(jointrd, gap, profile, table, same_level(jointrd, resnet, plain, store), store),
-                        }
-                    )
-        for row in table3(profile):
-            for key in (row.reported, f"{row.reported}_hub"):
-                if key in known:
-                    theirs, ours = float(known[key]["value"]), cell(row, store)
-                    close = abs(ours.mean - theirs) <= SAME_LEVEL
-                    verdict = "not run" if not ours.values else "holds" if close else "does not hold"
-                    accuracies.append(
-                        {
-                            "data": profile.dataset,
-                            "network": row.name,
-                            "reported": f"{theirs:.2f}",
-                            "by": known[key]["source"].partition(",")[0],
-                            "ours": str(ours),
-                            **evidence(row, ours, profile, "3", verdict, store),
-                        }
-                    )
-    for key, notebook in UNTESTED.items():
-        entry = known[key]
-        value = "" if math.isnan(entry["value"]) else f" {entry['value']:g} {entry['unit']}"
-        depth = "" if math.isnan(entry["depth"]) else f"-{entry['depth']:.0f}"
-        untested.append(
-            {
-                "claim": entry["quantity"],
-                "of": f"{entry['network']}{depth}, {entry['dataset']}",
-                "paper": f"{entry['comparison']}{value}",
-                "verdict": "not tested",
-                "look": f"{notebook} (to come)",
-            }
-        )
+def line(one: Reading) -> dict[str, str]:
     return {
-        name: pd.DataFrame(part)
-        for name, part in zip(PARTS, (level, accuracies, deployment(store), untested), strict=True)
+        "reading": one.reading,
+        "paper": one.paper,
+        **one.more,
+        "ours": one.ours,
+        "95 %": one.interval,
+        "n": str(one.n),
+        "protocol": one.protocol,
+        "verdict": one.verdict,
+        "look": one.look,
     }
 
 
-PARTS = ("same level", "reported", "deployment", "untested")
-UNTESTED = {"claim_transfer": "06_transfer"}
-NEAR = 5.0  # points within which a share is "about" the claimed one
-DEPLOYED = (50, 224)  # depth and side of the paper's claims on memory and speed
+def untested(one: Reading) -> dict[str, str]:
+    return {"claim": one.claim, "paper": one.paper, "verdict": one.verdict, "look": one.look}
 
 
-def deployment(store: Store) -> list[dict[str, object]]:
-    """The claims on memory and speed, strictly plain-50 against ResNet-50 at 224x224, in every reading we can measure.
+def to_fill(readings: Sequence[Reading]) -> list[str]:
+    """Each command that makes missing records, once."""
+    waiting = Counter(one.fill for one in readings if one.fill)
+    return [f"to fill {count} of {len(readings)} readings: {command}" for command, count in waiting.items()]
 
-    A share holds within NEAR points of the claimed one. A reduction or speed-up holds at the claimed number or above;
-    of times the whole 95 % interval must be (where the number lies within, it cannot be told).
+
+def card(profile: Profile, store: Store) -> dict[str, Part]:
+    """Every part by its name. The paper's own claims are held against all profiles; what is asked about gradients,
+    smaller ResNets and the loss, against `profile`. Raises RecordError for a damaged record; missing ones are not run.
     """
-    lines = [line for key in ("claim_shortcut_share", "claim_memory") for line in memory_claims(key, store)]
-    return [*lines, *speed_claims(store)]
+    early, later = questions.gradients(profile, store)
+    pruned, narrowed = questions.smaller_resnets(profile, store)
+    parts = {
+        "same level": claims.levels(store),
+        "reported": claims.reported(store),
+        "share": claims.memory_claim("claim_shortcut_share", store),
+        "memory": claims.memory_claim("claim_memory", store),
+        "speed": claims.speed_claim(store),
+        "transfer": transfer_table.verdict(store),
+        "early": early,
+        "later": later,
+        "pruned": pruned,
+        "narrowed": narrowed,
+        "ablations": questions.ablations(profile, store),
+        "command": questions.command_published(store),
+        "settings": questions.settings_released(profile, store),
+        "best epoch": questions.best_epochs(profile, store),
+    }
+    found = {name: Part(name, readings) for name, readings in parts.items()}
+    found["reported"] = replace(found["reported"], whole=True, note=f"by: {'; '.join(claims.sources())}")
+    return found
 
 
-def claim_line(key: str, reading: str, ours: str, verdict: str, look: str) -> dict[str, object]:
-    known = paper().to_dict("index")[key]
-    claimed = f"{known['comparison']} {known['value']:g} {known['unit']}"
-    claim: dict[str, object] = {"claim": known["quantity"], "paper": claimed}
-    return claim | {"read as": reading, "ours": ours, "verdict": verdict, "look": look}
+def summary(parts: Mapping[str, Part]) -> Linked:
+    """One line a claim: ours from lowest to highest reading, how often it holds, and the verdict by `overall`."""
+    groups: dict[str, list[Reading]] = {}
+    for part in parts.values():
+        for one in part.readings:
+            groups.setdefault(one.claim, []).append(one)
+    return Linked(pd.DataFrame([judged(claim, readings) for claim, readings in groups.items()]), [OVERALL])
 
 
-def claimed_value(key: str) -> float:
-    return float(paper()["value"].to_dict()[key])
-
-
-def memory_claims(key: str, store: Store) -> list[dict[str, object]]:
-    path = store.root / "measured" / memory.RECORD.name
-    if not path.exists():
-        return [claim_line(key, "", "", "not run", memory.COMMAND)]
-    (depth, side), claimed = DEPLOYED, claimed_value(key)
-    record, lines = memory.read(path), []
-    resnet, plain = (
-        memory.find(record, name.format(depth), side) for name in ("ResNet-{}", "plain-{}, strictly plain")
-    )
-    for kind, reading in (("traffic", "written, {}"), ("peak", "planned peak, {}"), ("arena", "measured peak, {}")):
-        for executor, whole in resnet[kind].items():
-            if whole is None:
-                continue
-            share, times = 100 * (1 - plain[kind][executor] / whole), whole / plain[kind][executor]
-            holds = abs(share - claimed) <= NEAR if key == "claim_shortcut_share" else times >= claimed
-            ours = f"{share:.1f} %" if key == "claim_shortcut_share" else f"{times:.2f}x"
-            verdict = "holds" if holds else "does not hold"
-            lines.append(claim_line(key, reading.format(executor), ours, verdict, "02_table1_memory"))
-    return lines
-
-
-def speed_claims(store: Store) -> list[dict[str, object]]:
-    (depth, side), claimed = DEPLOYED, claimed_value("claim_speedup")
-    lines = []
-    for machine, of in speedup.by_machine(latency_records(store.root / "measured")).items():
-        for cell_, one in speedup.first_of_each(of.values()).items():
-            if (cell_.depth, cell_.side, cell_.batch, cell_.shortcuts) == (depth, side, 1, "none"):
-                verdict = "holds" if one.low >= claimed else "cannot tell" if one.high >= claimed else "does not hold"
-                reading = f"{cell_.engine}, {cell_.precision}, batch 1, {machine}"
-                lines.append(claim_line("claim_speedup", reading, str(one), verdict, "03_table2_latency"))
-    return lines or [claim_line("claim_speedup", "", "", "not run", "python -m rdlib measure latency")]
-
-
-NOTEBOOK_OF = {"3": "04_table3_cifar", "3-low-rate": "04_table3_cifar", "4": "05_table4_imagenet"}
-
-
-def evidence(row: Row, ours: Cell, profile: Profile, table: str, verdict: str, store: Store) -> dict[str, object]:
-    """The columns every line of the scorecard ends with."""
-    protocols = sorted({record.provenance["protocol"] for record in records_of(row, store)})
+def judged(claim: str, readings: Sequence[Reading]) -> dict[str, str]:
+    """The line of one claim."""
+    counted = decisive(readings)
+    ranked = sorted(counted, key=lambda one: one.value)
+    given = [one.verdict for one in counted]
+    partly = f", {given.count(IN_PART)} in part" if IN_PART in given else ""
     return {
-        "n": len(ours.values),
-        "protocol": " and ".join(protocols),
-        "verdict": verdict,
-        "look": NOTEBOOK_OF[table] if ours.values else fill_command(profile, table),
+        "claim": claim,
+        "ours": span([one.ours for one in ranked]),
+        "n": span([str(n) for n in sorted(one.n for one in counted)]),
+        "holds in": f"{given.count(HOLDS)} of {len(given)}{partly}" if given else "",
+        "protocol": ", ".join(sorted({one.protocol.partition(",")[0] for one in counted})),
+        "verdict": overall(readings),
+        NUMBERS: ", ".join(sorted({one.look.partition("_")[0] for one in counted or readings})),
     }
 
 
-def verdicts(card: dict[str, pd.DataFrame]) -> str:
+def span(ranked: Sequence[str]) -> str:
+    """From the first to the last."""
+    return " to ".join(dict.fromkeys([*ranked[:1], *ranked[-1:]]))
+
+
+def verdicts(parts: Mapping[str, Part]) -> str:
     """How often each verdict was given."""
-    counts = pd.concat([part["verdict"] for part in card.values()]).value_counts()
-    return ", ".join(f"{verdict}: {count}" for verdict, count in counts.sort_index().items())
-
-
-def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Store) -> pd.DataFrame:
-    """Published against reproduced, cell by cell; `wanted` is the profile with the seeds that were reproduced.
-
-    "identical": every reproduced seed gave exactly its published value, as it should on an equal processor with equal
-    versions. Else "yes" where the means differ by no more than the 99 % prediction interval of the published seeds,
-    t(0.995, n - 1) * max(std, RESOLUTION) * sqrt(1/n + 1/m) for n published and m reproduced seeds; "cannot tell"
-    where that is more than BLURRED points; "NO" otherwise; "missing" without a record.
-    """
-    from scipy.stats import t as student_t
-
-    lines = []
-    for old_row, new_row in zip(rows_of(profile), rows_of(wanted), strict=True):
-        old, new = cell(old_row, published), cell(new_row, reproduced)
-        n, m = len(old.values), len(new.values)
-        allowed = math.nan
-        if n > 1 and m:
-            spread = max(old.std, RESOLUTION)
-            allowed = float(student_t.ppf(0.995, n - 1)) * spread * math.sqrt(1 / n + 1 / m)
-        if m < new.wanted or n < old.wanted:
-            verdict = "missing"
-        elif old.values[:m] == new.values:
-            verdict = "identical"
-        elif not allowed <= BLURRED:
-            verdict = "cannot tell"
-        else:
-            verdict = "yes" if abs(new.mean - old.mean) <= allowed else "NO"
-        lines.append(
-            {
-                "cell": old_row.name,
-                "published (%)": str(old),
-                "n": n,
-                "reproduced (%)": str(new),
-                "m": m,
-                "difference": f"{new.mean - old.mean:+.1f}" if n and m else "",
-                "allowed": "" if math.isnan(allowed) else f"± {allowed:.1f}",
-                "agree": verdict,
-            }
-        )
-    return pd.DataFrame(lines)
+    counts = Counter(one.verdict for part in parts.values() for one in part.readings)
+    return ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))

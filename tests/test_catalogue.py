@@ -93,6 +93,8 @@ def test_what_differs_is_named_by_what_explains_it(store):
         put(store, a_run(seed=seed, learning_rate=rate, depth=depth), 50.0 + seed)
     assert grouped(catalogue(store)[0])["mixes"].tolist() == ["depth, learning rate"]
     assert grouped(catalogue(store)[0], ["method", "depth"])["mixes"].tolist() == ["", "learning rate"]
+    put(store, a_run(shortcuts="all", learning_rate=0.1), 99.0)  # also another network, which follows
+    assert grouped(catalogue(store)[0])["mixes"].tolist() == ["shortcuts, depth, learning rate"]
 
 
 @pytest.mark.parametrize(

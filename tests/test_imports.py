@@ -12,24 +12,18 @@ import rdlib
 FOLDER = Path(rdlib.__file__).parent
 ORDER = (
     *("errors", "recipe", "parallel", "reparametrised", "rivals/dirac", "rivals/repvgg", "models", "losses", "sources"),
-    *("data", "photographs", "teaching", "methods", "ablations", "rivals/pruning", "rivals/hints", "rivals/attention"),
-    *("rivals/inherited", "rivals/similarity", "rivals/tailor", "rivals/finetuned"),
+    *("parts", "scenes", "data", "photographs", "teaching", "methods", "ablations", "rivals/pruning", "rivals/hints"),
+    *("rivals/attention", "rivals/inherited", "rivals/similarity", "rivals/tailor", "rivals/finetuned", "transfer"),
     *("ways", "checkpoint", "step", "train", "runs"),
     *("provenance", "layout", "experiment", "adopt", "flops", "cost", "status", "workers", "sweep"),
-    *("fold", "graph", "deploy", "verify", "quantize", "planner", "delivery", "rivals/rmnet"),
+    *("fold", "graph", "deploy", "verify", "quantize", "planner", "sketch", "delivery", "rivals/rmnet"),
     *("candidates", "arena", "measured", "engines", "latency_record", "latency", "speedup", "memory", "hub"),
-    *("profiles", "rows", "comparisons", "tables", "int8", "scorecard", "contrasts", "evidence", "evidence_record"),
-    *(
-        "rival_costs",
-        "rival_table",
-        "figures",
-        "contrast_figures",
-        "evidence_figures",
-        "rival_figures",
-        "publish",
-        "notebooks",
-    ),
-    *("reproduce", "classify", "data_command", "measure_command", "__main__"),
+    *("profiles", "rows", "transfer_rows", "comparisons", "tables", "int8", "differences", "contrasts", "linked"),
+    *("evidence", "evidence_record", "observation", "observation_record", "rival_costs", "rival_table"),
+    *("readings", "claims", "questions", "transfer_table", "scorecard", "facts", "checklist", "catalogue", "live"),
+    *("figures", "contrast_figures", "evidence_figures", "rival_figures", "transfer_figures", "curve_figures"),
+    *("path_figures", "drawing", "publish", "notebooks", "reproduce", "classify", "data_command", "measure_command"),
+    *("panels/panel", "panels/network", "panels/training", "panels/paths", "panels/results", "explorer", "__main__"),
 )
 
 
@@ -57,7 +51,7 @@ def test_every_file_has_its_place():
     assert {name for name in files if not name.endswith("__init__")} == set(ORDER)
 
 
-@pytest.mark.parametrize("name", [*ORDER, "__init__", "rivals/__init__"])
+@pytest.mark.parametrize("name", [*ORDER, "__init__", "rivals/__init__", "panels/__init__"])
 def test_a_file_imports_only_from_files_above_it(name):
     above = ORDER[: ORDER.index(name)] if name in ORDER else ()
     assert imported((FOLDER / f"{name}.py").read_text()) <= set(above)

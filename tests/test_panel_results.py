@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rdlib.catalogue import APART, TOP1, values
-from rdlib.panels.results import ANY, DRAWN, KEYED, ResultsPanel
+from rdlib.panels.results import ANY, AXES, DRAWN, KEYED, ResultsPanel
 from rdlib.profiles import PROFILES
 from rdlib.recipe import Recipe
 from rdlib.runs import RESULTS, Record, Run
@@ -55,7 +55,8 @@ def require_consistent(panel: ResultsPanel) -> None:
         assert shown["mean"] == f"{group['mean']:.2f}"
         assert shown["std"] == ("" if group["n"] == 1 else f"{group['std']:.2f}")
         assert (shown["n"], shown["mixes"]) == (str(group["n"]), group["mixes"])
-    figure, drawn = panel.draw(), panel.groups.head(DRAWN)
+    figure, drawn = panel.draw(), panel.drawn
+    pd.testing.assert_frame_equal(drawn, panel.groups.head(len(drawn)))
     dots = [ax.collections[1].get_offsets()[:, 0] for ax in figure.axes]
     means = [ax.collections[2].get_offsets()[:, 0] for ax in figure.axes]
     np.testing.assert_allclose(np.concatenate(means), drawn["mean"])
@@ -187,26 +188,29 @@ def test_the_numbers_are_those_of_table_3(panel):
 
 def test_what_is_mixed_or_left_out_is_said(panel):
     put_to(panel, colour="shortcuts")
-    mixing, groups = int((panel.groups["mixes"] != "").sum()), len(panel.groups)
-    assert f"The first {DRAWN} are drawn, {groups - DRAWN} left out: the table and the CSV have all" in (
-        panel.message.value
-    )
+    mixing, groups, drawn = int((panel.groups["mixes"] != "").sum()), len(panel.groups), len(panel.drawn)
+    assert drawn == DRAWN or len(panel.draw().axes) == AXES
+    left_out = f"The first {drawn} are drawn, {groups - drawn} left out: the table and the CSV have all"
+    assert left_out in panel.message.value
     assert f"Hollow: {mixing} groups over more than seeds; " in panel.message.value
+    put_to(panel, dataset="digits", split="test", colour="shortcuts")
+    assert len(panel.drawn) == DRAWN < len(panel.groups)
     require_consistent(panel)
     height = panel.draw().get_figheight()
     panel.filters["dataset"].value = "cifar100"
-    assert panel.draw().get_figheight() < height / 2
+    panel.filters["split"].value = "test"
+    assert panel.draw().get_figheight() < height
     assert "left out" not in panel.message.value
     assert "Hollow" not in panel.message.value
 
 
 def test_many_colours_are_named_beside_their_line(panel):
-    put_to(panel, rows="depth", colour="method")
-    assert panel.groups["method"].nunique() > KEYED
+    put_to(panel, dataset="digits", split="test", rows="depth", colour="method")
+    assert panel.drawn["method"].nunique() > KEYED
     figure = panel.draw()
     assert not figure.legends
     texts = [text.get_text().replace("\n", " ") for ax in figure.axes for text in ax.texts]
-    for depth, method in panel.groups.head(DRAWN)[["depth", "method"]].to_numpy():
+    for depth, method in panel.drawn[["depth", "method"]].to_numpy():
         assert f"depth {depth}: {method}" in texts
     require_consistent(panel)
 
@@ -254,8 +258,9 @@ def test_one_run_and_absent_values_can_be_shown(store):
     put(store, 0, 80.0, holdout="tune")
     panel = ResultsPanel(store)
     require_consistent(put_to(panel, rows="cutout"))
-    assert len(panel.groups) == 4
+    assert (len(panel.groups), len(panel.drawn), len(panel.draw().axes)) == (4, 4, AXES)
     put_to(panel, colour="cutout")
+    assert [text.get_text() for text in panel.draw().legends[0].get_texts()] == ["cutout 4", "cutout none"]
     require_consistent(panel)
 
 

@@ -33,7 +33,9 @@ def test_every_notebook_prints_versions_first_and_then_has_its_parameters(path: 
     assert "__version__" in first.source
     assert second.metadata.tags == ["parameters"]
     wanted = {"10_take_your_own_resnet": {"folder", "weights", "here"}}  # reads no records
-    wanted |= {name: {"store"} for name in ("02_table1_memory", "03_table2_latency", "05_table4_imagenet")}
+    wanted |= {
+        name: {"store"} for name in ("02_table1_memory", "03_table2_latency", "05_table4_imagenet", "11_explorer")
+    }
     check_parameters(path, dict.fromkeys(wanted.get(path.stem, {"profile", "store"})))
 
 

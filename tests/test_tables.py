@@ -5,14 +5,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from rdlib import measured
+from rdlib.differences import compared_to_baselines, difference, find
 from rdlib.errors import ConfigError, RecordError
-from rdlib.latency_record import Cell as Timed
-from rdlib.latency_record import LatencyRecord, Settings, provenance
 from rdlib.profiles import PROFILES, profile
+from rdlib.reproduce import compare
 from rdlib.rows import Row
 from rdlib.runs import Record, Run, Store
-from rdlib.scorecard import claims, compare, compared_to_baselines, difference, find, same_level, verdicts
 from rdlib.tables import (
     TABLES,
     Cell,
@@ -296,126 +294,6 @@ def test_differences_are_paired_over_seeds(store):
     gap = difference(find(rows, 34, *RESNET), find(rows, 34, *PLAIN), store)
     assert gap.values == (8.0, 9.0)
     assert gap.wanted == 3
-
-
-@pytest.mark.parametrize(
-    ("resnet", "plain", "jointrd", "verdict"),
-    [
-        (98.0, 80.0, 97.3, "holds"),
-        (98.0, 80.0, 99.0, "holds"),
-        (98.0, 80.0, 97.2, "holds in part"),
-        (98.0, 80.0, 89.1, "holds in part"),
-        (98.0, 80.0, 88.9, "does not hold"),
-        (98.0, 80.0, 70.0, "does not hold"),
-        (98.0, 97.5, 96.5, "does not hold"),
-        (98.0, 80.0, None, "not run"),
-        (None, 80.0, 97.0, "not run"),
-        (98.0, None, 96.0, "not run"),
-    ],
-)
-def test_verdict_of_the_papers_claim(resnet, plain, jointrd, verdict, store):
-    rows = table3(QUICK)
-    values = {RESNET: resnet, PLAIN: plain, JOINTRD: jointrd}
-    # Deviation 0.1 of JointRD's three seeds: the interval reaches 4.303 * 0.1 / sqrt(3) = 0.25 below the mean.
-    spread = {RESNET: 0.0, PLAIN: 0.0, JOINTRD: 0.1}
-    fill(store, rows, {k: (v - spread[k], v, v + spread[k]) for k, v in values.items() if v is not None})
-    found = same_level(*(find(rows, 34, *key) for key in (JOINTRD, RESNET, PLAIN)), store)
-    assert found == verdict
-    assert claims(store)["same level"].iloc[0]["verdict"] == verdict
-
-
-def test_claims_of_an_empty_store_claim_nothing(store):
-    card = claims(store)
-    for part in ("same level", "reported"):
-        assert set(card[part]["ours"]) == {""}
-        assert set(card[part]["verdict"]) == {"not run"}
-        assert set(card[part]["n"]) == {0}
-        assert card[part]["look"].str.startswith("python -m rdlib sweep ").all()
-    assert set(card["untested"]["verdict"]) == {"not tested"}
-
-
-def test_every_reported_value_has_a_line_in_the_scorecard(store):
-    card = claims(store)
-    accuracies = paper()[paper()["value"].notna() & (paper()["unit"] == "%") & (paper()["table"] == "3")]
-    assert set(card["reported"]["reported"]) == {f"{value:.2f}" for value in accuracies["value"]}
-    assert list(card["deployment"]["paper"]) == ["about 40 %", "about 1.25 x", "about 1.4 x"]
-    assert list(card["untested"]["paper"]) == ["slightly above"]
-
-
-def test_claims_on_memory_and_speed_follow_from_the_measured_records(store):
-    """ResNet-50 writes and holds 100, plain-50 as much less as each case says."""
-    folder = store.root / "measured"
-
-    def row(name: str, taken: int) -> dict[str, object]:
-        return {
-            "name": name,
-            "side": 224,
-            "traffic": {"e": taken},
-            "peak": {"e": 100},
-            "arena": {"r": taken, "gpu": None},
-        }
-
-    for taken, share, times in (
-        (60, "holds", "holds"),
-        (75, "does not hold", "holds"),
-        (90, "does not hold", "does not hold"),
-    ):
-        record = {"rows": [row("ResNet-50", 100), row("plain-50, strictly plain", taken)]}
-        measured.write(folder / "memory.json", record)
-        card = claims(store)["deployment"].set_index(["claim", "read as"])["verdict"]
-        for reading in ("written, e", "measured peak, r"):
-            assert card["share of shortcuts in feature-map memory at inference", reading] == share
-            assert card["memory reduction", reading] == times
-        assert card["memory reduction", "planned peak, e"] == "does not hold"
-        assert not [reading for _, reading in card.index if "gpu" in reading]
-    assert card["inference speed-up", ""] == "not run"
-    times = {"holds": [10.0] * 9, "does not hold": [19.0] * 9, "cannot tell": [10.0] * 5 + [19.0] * 4}
-    cells = {
-        Timed(224, 1, 50, engine, "float32", name, kind, ""): milliseconds
-        for engine, plain in times.items()
-        for name, kind, milliseconds in (
-            ("ResNet-50", "all", [20.0] * 9),
-            ("plain-50, strictly plain", "none", plain),
-        )
-    }
-    LatencyRecord(Settings(1, 9, 1), cells, provenance()).write(folder / "latency-1.json")
-    speed = claims(store)["deployment"].set_index("read as")["verdict"]
-    for engine in times:
-        (reading,) = (one for one in speed.index if one.startswith(f"{engine}, float32, batch 1, "))
-        assert speed[reading] == engine
-        assert reading.endswith("1 thread")
-
-
-def test_one_seed_is_not_enough_for_a_claim_to_hold(store):
-    rows = table3(QUICK)
-    fill(store, rows, {RESNET: (98.0,), PLAIN: (80.0,), JOINTRD: (99.0,)})
-    assert same_level(*(find(rows, 34, *key) for key in (JOINTRD, RESNET, PLAIN)), store) == "holds in part"
-
-
-def test_our_numbers_in_the_claims_come_from_the_records(store):
-    quick, ten = table3(QUICK), table3(PROFILES["cifar10"])
-    at34 = [row for row in ten if row.depth == 34]
-    fill(store, quick, {RESNET: (98.0, 97.0), PLAIN: (80.0, 81.0), JOINTRD: (96.0, 95.5)})
-    fill(store, at34, {RESNET: (95.0,), PLAIN: (92.0,), JOINTRD: (94.9,)})
-
-    def numbers() -> tuple[list[str], dict[str, tuple[str, str]]]:
-        level, accuracies = claims(store)["same level"], claims(store)["reported"].set_index("network")
-        lines = accuracies[accuracies["ours"] != ""]
-        ours = level["ours"][level["ours"] != ""]
-        return list(ours), {name: (line["ours"], line["verdict"]) for name, line in lines.iterrows()}
-
-    resnet, plain, jointrd = (find(at34, 34, *key) for key in (RESNET, PLAIN, JOINTRD))
-    others = {plain.name: ("92.0", "does not hold"), jointrd.name: ("94.9", "holds")}
-    assert numbers() == (["-1.8 ± 0.4", "-0.1"], {resnet.name: ("95.0", "holds")} | others)
-    put(store, quick[0].runs[0], 99.0)
-    put(store, resnet.runs[0], 93.0)
-    assert numbers() == (["-2.2 ± 1.1", "+1.9"], {resnet.name: ("93.0", "does not hold")} | others)
-
-
-def test_verdicts_are_counted_over_all_parts(store):
-    card = claims(store)
-    lines = sum(len(card[part]) for part in ("same level", "reported", "deployment"))
-    assert verdicts(card) == f"not run: {lines}, not tested: 1"
 
 
 def test_baselines_are_compared_by_paired_differences_and_their_interval(store):

@@ -36,8 +36,8 @@ STATISTICS = ("n", *PERCENT, "mixes")
 BELOW = 0.34  # of a line: where the runs are, under the mean
 MISSING, ONE = "#999999", COLOURS["plain, JointRD"]
 KEYED = 10  # colours that a legend can have
-DRAWN = 24  # groups, which take 0.2 s; the table has all
-WIDTH, LINE, LABEL = 8.2, 0.2, 44  # inches of the figure, inches a group, characters of a row's name
+DRAWN, AXES = 20, 3  # groups, and data sets with their splits, that are drawn in 0.2 s; the table has all
+WIDTH, LINE, LABEL = 7.8, 0.19, 44  # inches of the figure, inches a group, characters of a row's name
 SHADES = {SHORTCUTS["all"]: COLOURS["ResNet"], "ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"]}
 SHADES |= {SHORTCUTS[kept]: colour for kept, colour in NETWORK_COLOURS.items()}
 
@@ -137,24 +137,30 @@ class ResultsPanel(Panel):
         if self.groups.empty:
             return f"None of the {len(self.frame)} runs has all that is asked for: set a filter to '{ANY}'"
         parts = [f"{count(len(self.runs), 'run')} of {len(self.frame)} in {count(len(self.groups), 'group')}"]
-        if len(self.groups) > DRAWN:
-            left_out = len(self.groups) - DRAWN
-            parts.append(f"The first {DRAWN} are drawn, {left_out} left out: the table and the CSV have all")
+        if left_out := len(self.groups) - len(self.drawn):
+            parts.append(f"The first {len(self.drawn)} are drawn, {left_out} left out: the table and the CSV have all")
         mixing = int((self.groups["mixes"] != "").sum())
         if mixing:
             what = f"{count(mixing, 'group')} over more than seeds"
             parts.append(f"Hollow: {what}; filter or group by what the table names under 'mixes'")
         return ". ".join(parts)
 
+    @property
+    def drawn(self) -> pd.DataFrame:
+        """The groups that the picture has."""
+        number = self.groups.groupby(list(APART), sort=False).ngroup()
+        return self.groups[number < AXES].head(DRAWN)
+
     def draw(self) -> Figure:
         """Mean and standard deviation of each group, every run a dot; one axis a data set and split."""
         rows, colour = self.rows.value, self.colour.value
-        groups = self.groups.head(DRAWN)
+        groups = self.drawn
         shown = values(groups, colour) if colour else []
         shades = palette(colour, values(self.frame, colour), shown) if colour else {}
         parts = [part for _, part in groups.groupby(list(APART), sort=False)]
         single = len(shown) > KEYED  # as many colours could not be told apart: their names stand by them
-        keyed = [] if single else shown
+        absent = [None] if colour and groups[colour].isna().any() else []
+        keyed = [] if single else [*shown, *absent]
         labels = [labels_of(part, rows, colour if single else None) for part in parts]
         left = 0.25 + (0.056 if single else 0.07) * max(
             len(text) for part in labels for name in part for text in name.split("\n")
@@ -171,7 +177,7 @@ class ResultsPanel(Panel):
             self.draw_part(ax, part, label, single, shades)
             top += 0.5
         if keys:
-            dots = [figure.axes[0].plot([], [], "o", color=shades[value])[0] for value in keyed]
+            dots = [figure.axes[0].plot([], [], "o", color=shades.get(value, MISSING))[0] for value in keyed]
             figure.legend(dots, keys, loc="lower center", ncols=columns, frameon=False, fontsize=9)
         return figure
 
@@ -200,6 +206,7 @@ class ResultsPanel(Panel):
         ax.set_yticks([])
         dataset, split = part[list(APART)].iloc[0]
         ax.set(xlabel=f"{split} top-1 (%)", ylim=(y[-1] + 0.85, y[0] - 0.85))
+        ax.locator_params(axis="x", nbins=6)
         low, high = ax.get_xlim()
         ax.set_xlim(max(low, -2), min(high, 102))
         ax.set_title(dataset, loc="left", y=1, fontsize=10, fontweight="bold")  # a given y is not searched for: faster
@@ -241,7 +248,7 @@ def labels_of(part: pd.DataFrame, rows: str, colour: str | None) -> list[str]:
     names = [named(rows, value) for value in part[rows]]
     if colour:
         names = [f"{name}: {named(colour, value)}" for name, value in zip(names, part[colour], strict=True)]
-    return ["\n".join(textwrap.wrap(name, LABEL)) for name in names]
+    return ["\n".join(textwrap.wrap(name, LABEL, break_on_hyphens=False)) for name in names]
 
 
 def places(rows: "pd.Series[Any]") -> list[float]:

@@ -1,0 +1,313 @@
+"""The explorer in a browser: every control answers with another picture and text; a live training can be stopped."""
+
+import csv
+import io
+import json
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from browser.controls import Control, PanelOnPage, epochs_in, plain
+from browser.lab import NOTEBOOKS, Lab
+from browser.sheet import Sheet
+
+NAME = "11_explorer.ipynb"
+PANELS = ("network", "training", "paths", "results")
+FIRST_PICTURE, COLD_START_BOUND = "img.rdlib-picture", 30  # seconds; 15 are aimed at
+LATENCY_BOUND, ROUND_TRIPS = 2.0, 3  # seconds, for the median; 0.3 are aimed at
+TEACHER_WITHIN = (
+    400  # seconds in which a ResNet of 18 layers is trained live, where its weights are not; 20 on two cores
+)
+UNIFORM = {"rdlib-results-protocol"}  # filters by something in which all published records may be alike
+TRIES = 6  # positions of a control that are tried for another picture
+
+
+@pytest.fixture(scope="module")
+def measured(artefacts: Path) -> Iterator[dict]:
+    """What was timed; written into the artefacts and printed at the end."""
+    found: dict = {"cold start (s)": {}, "latency (s)": {}}
+    yield found
+    (artefacts / "explorer.json").write_text(json.dumps(found, indent=1) + "\n")
+    print("\n" + json.dumps(found, indent=1))
+
+
+@pytest.fixture(scope="module")
+def explorer(browser, artefacts: Path, measured: dict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sheet]:
+    """Notebook 11 on a server and a kernel that have just started, all of its cells run; timed."""
+    notebooks = [path for path in NOTEBOOKS if path.name == NAME]
+    assert notebooks, f"notebooks/{NAME} is missing"
+    with Lab(tmp_path_factory.mktemp("explorer") / "server", notebooks) as lab:
+        context = browser.new_context(viewport={"width": 1280, "height": 1400}, accept_downloads=True)
+        start = time.monotonic()
+        sheet = Sheet(context.new_page(), lab, NAME, artefacts).open(watched=False)
+        measured["cold start (s)"]["page and kernel ready"] = round(time.monotonic() - start, 2)
+        again = time.monotonic()
+        sheet.start()
+        sheet.wait_for_picture(FIRST_PICTURE, 120)
+        measured["cold start (s)"]["run all to first picture"] = round(time.monotonic() - again, 2)
+        measured["cold start (s)"]["page opened to first picture"] = round(time.monotonic() - start, 2)
+        sheet.wait_until_done(180)
+        sheet.shoot_all()
+        yield sheet
+        sheet.shoot_all()
+        context.close()
+
+
+@pytest.fixture
+def panel(explorer: Sheet, request: pytest.FixtureRequest) -> Iterator[PanelOnPage]:
+    """The panel that the test is about; nothing may have gone wrong behind it, on the page or in the kernel."""
+    found = PanelOnPage(explorer, request.param)
+    found.root.scroll_into_view_if_needed()
+    yield found
+    explorer.refuse_errors()
+    explorer.refuse_complaints()
+
+
+about = SimpleNamespace(
+    every=pytest.mark.parametrize("panel", PANELS, indirect=True),
+    **{name: pytest.mark.parametrize("panel", [name], indirect=True) for name in PANELS},
+)
+
+
+def test_the_first_picture_comes_soon(explorer: Sheet, measured: dict) -> None:
+    assert measured["cold start (s)"]["page opened to first picture"] < COLD_START_BOUND
+
+
+@about.every
+def test_shows_a_picture_with_a_text(panel: PanelOnPage) -> None:
+    assert panel.root.count() == 1
+    source, text = panel.picture
+    assert source.startswith("data:image/png;base64,"), f"{panel.name} shows no picture but {panel.message!r}"
+    assert len(text) > 20
+    assert panel.root.locator("img.rdlib-picture").first.evaluate("img => img.naturalWidth") > 0
+
+
+def exercise(control: Control) -> str:
+    """Move a control to a position with another picture and another text, there and back; returns what is wrong."""
+    start, picture = control.at, control.panel.picture
+    if not control.label:
+        return f"{control.name} has no label"
+    if start == -1:
+        return f"{control.name} ({control.label!r}): the list is blank"
+    if control.is_cut_off:
+        return f"{control.name} ({control.label!r}): the label or the choice is cut off"
+    if control.count == 1 or control.name in UNIFORM:
+        return ""
+    tried = []
+    for position in list(control.others())[:TRIES]:
+        if control.answered(position, wait=3_000 if tried else 6_000) and control.panel.picture[1] != picture[1]:
+            break
+        tried.append(position)
+        control.go(start)
+    else:
+        return f"{control.name} ({control.label!r}): no new picture and text at {len(tried)} other positions"
+    for _ in range(ROUND_TRIPS - 1):
+        for there in (start, position):
+            if not control.answered(there):
+                return f"{control.name} ({control.label!r}): no new picture on the way to position {there}"
+    if not control.answered(start):
+        return f"{control.name} ({control.label!r}): no new picture on the way back"
+    if control.panel.picture[1] != picture[1]:
+        return f"{control.name} ({control.label!r}): back where it was, the picture's text is another"
+    return ""
+
+
+@about.every
+def test_every_control_is_labelled_and_answers_quickly_with_another_picture(panel: PanelOnPage, measured: dict) -> None:
+    controls = panel.controls()
+    assert len(controls) >= 2, f"found only {[control.name for control in controls]}"
+    wrong = []
+    for control in controls:
+        wrong.append(exercise(control))
+        if control.seconds:
+            middle, worst = statistics.median(control.seconds), max(control.seconds)
+            measured["latency (s)"][control.name] = {
+                "median": round(middle, 3),
+                "worst": round(worst, 3),
+                "n": len(control.seconds),
+            }
+    assert not [line for line in wrong if line]
+    slow = [control.name for control in controls if statistics.median(control.seconds or [0]) > LATENCY_BOUND]
+    assert not slow, f"answers slower than {LATENCY_BOUND} s: {slow}"
+
+
+@about.network
+def test_shortcuts_appear_and_vanish(panel: PanelOnPage) -> None:
+    shortcuts = panel.control("shortcuts")
+    texts = []
+    for position in range(shortcuts.count):
+        if position != shortcuts.at:
+            assert shortcuts.answered(position)
+        texts.append(panel.picture[1])
+    assert len(set(texts)) == 3
+    assert ["no shortcuts" in text for text in texts] == [False, False, True]
+    assert shortcuts.answered(0)
+
+
+@about.paths
+def test_the_last_stage_has_more_channels_than_are_shown(panel: PanelOnPage) -> None:
+    stage, first = panel.control("stage"), panel.control("first")
+    start, last = stage.at, stage.count - 1
+    if start != last:
+        stage.go(last)
+        panel.wait(TELLS, f"stage {last + 1}\\b", 60, "does not show the last stage")
+    panel.sheet.idle(30_000)
+    assert first.count > 1, "no other channels can be chosen"
+    assert not exercise(first)
+    stage.go(start)
+    panel.wait(TELLS, f"stage {start + 1}\\b", 60, "does not show the stage of before")
+
+
+def bar_width(panel: PanelOnPage) -> float:
+    """How much of the progress bar is full, in percent."""
+    style = panel.part("progress").locator(".progress-bar").first.get_attribute("style") or ""
+    found = re.search(r"width: ([\d.]+)%", style)
+    return float(found.group(1)) if found else 0.0
+
+
+ENABLED = "(root, name) => !root.querySelector(name).disabled"
+SAYS = "(root, wanted) => root.querySelector('.rdlib-message').textContent.includes(wanted)"
+TELLS = (
+    "(root, wanted) => new RegExp(wanted).test([...root.querySelectorAll('img.rdlib-picture')].map(i => i.alt).join())"
+)
+
+
+@about.training
+def test_a_live_training_is_seen_stopped_and_keeps_its_curve(panel: PanelOnPage) -> None:
+    panel.control("source").go(1)
+    panel.part("train").wait_for()
+    panel.control("depth").go(0)
+    epochs = panel.control("epochs")
+    epochs.go(epochs.count - 1)
+    total = epochs.bounds[1]
+    before = panel.picture
+    assert panel.part("train").is_enabled()
+    assert panel.part("stop").is_disabled()
+    panel.part("train").click()
+    panel.wait(ENABLED, ".rdlib-training-stop", 60, "Stop was not enabled after Train")
+    assert panel.part("train").is_disabled()
+    panel.wait(TELLS, f"epoch [1-9][0-9]* of {total}", 180, "no epoch was seen in the picture")
+    assert panel.picture[0] != before[0]
+    assert bar_width(panel) > 0
+    assert panel.part("status").text_content()
+    panel.sheet.shoot("training")
+    panel.part("stop").click()
+    panel.wait(ENABLED, ".rdlib-training-train", 120, "Train was not enabled after Stop")
+    assert panel.part("stop").is_disabled()
+    done = epochs_in(panel.picture[1])
+    assert done, f"the curve is gone: {panel.picture[1]}"
+    assert max(done) < total
+    assert bar_width(panel) < 100
+    assert "Stopped after epoch" in panel.message
+    panel.sheet.shoot("stopped")
+
+
+@about.training
+def test_a_short_training_goes_to_its_end(panel: PanelOnPage) -> None:
+    assert panel.control("source").at == 1, "the test before this one chose live training"
+    epochs = panel.control("epochs")
+    epochs.go(1 - epochs.bounds[0])
+    panel.part("train").click()
+    panel.wait(
+        TELLS, r"test top-1 [\d.]+ %.*test top-1 [\d.]+ %", TEACHER_WITHIN, "two networks were not trained to their end"
+    )
+    panel.wait(ENABLED, ".rdlib-training-train", 60, "Train was not enabled at the end")
+    assert bar_width(panel) == 100
+    assert "Trained in" in panel.message
+    panel.control("source").go(0)
+    panel.wait(TELLS, "n = 3", 60, "the recorded curves did not come back")
+
+
+@about.paths
+def test_the_paths_of_a_live_student_can_be_followed(panel: PanelOnPage) -> None:
+    training = PanelOnPage(panel.sheet, "training")
+    training.control("source").go(1)
+    training.control("depth").go(0)
+    epochs = training.control("epochs")
+    epochs.go(2 - epochs.bounds[0])
+    source, recorded = panel.control("source"), panel.picture
+    training.part("train").click()
+    panel.wait(SAYS, "can be followed", TEACHER_WITHIN, "does not offer to follow the live training")
+    assert source.count == 2
+    assert source.answered(1)
+    assert panel.picture[1] != recorded[1]
+    panel.sheet.shoot("followed")
+    panel.wait(TELLS, "after epoch 2", 120, "does not reach epoch 2 by itself")
+    assert source.answered(0)
+    assert panel.picture[1] == recorded[1]
+    training.wait(ENABLED, ".rdlib-training-train", 120, "Train was not enabled at the end")
+    training.control("source").go(0)
+
+
+def table_shown(panel: PanelOnPage) -> list[list[str]]:
+    return (
+        panel.part("table")
+        .locator("table")
+        .evaluate("table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))")
+    )
+
+
+def downloaded(panel: PanelOnPage, number: int) -> list[list[str]]:
+    with panel.sheet.page.expect_download() as caught:
+        panel.part("download").locator("a").nth(number).click()
+    text = Path(caught.value.path()).read_text()
+    assert caught.value.suggested_filename.endswith(".csv")
+    return list(csv.reader(io.StringIO(text)))
+
+
+def same(shown: str, written: str) -> bool:
+    """A cell of the table and of the CSV: the table has two digits."""
+    try:
+        return abs(float(shown) - float(written)) < 0.0051
+    except ValueError:
+        return shown == written
+
+
+@about.results
+def test_the_downloaded_csv_is_what_is_shown_also_after_filtering(panel: PanelOnPage) -> None:
+    counts = []
+    shortcuts = panel.control("shortcuts")
+    start = shortcuts.at
+    for position in (start, shortcuts.count - 1):
+        if position != shortcuts.at:
+            assert shortcuts.answered(position)
+        runs, groups, shown = downloaded(panel, 0), downloaded(panel, 1), table_shown(panel)
+        assert len(groups) == len(shown) > 1
+        for of_table, of_csv in zip(shown[1:], groups[1:], strict=True):
+            assert len(of_table) == len(of_csv)
+            assert all(map(same, of_table, of_csv)), (of_table, of_csv)
+        told = re.search(r"(\d+) runs? of (\d+) in (\d+) groups?", panel.message)
+        assert told is not None, panel.message
+        assert (len(runs) - 1, len(groups) - 1) == (int(told[1]), int(told[3]))
+        n = groups[0].index("n")
+        assert sum(int(line[n]) for line in groups[1:]) == len(runs) - 1
+        if position != start:
+            wanted = plain(shortcuts.root.locator("option").nth(position).text_content() or "")
+            column = runs[0].index("shortcuts")
+            assert {line[column] for line in runs[1:]} == {wanted}
+        counts.append(len(runs))
+    assert counts[1] < counts[0], "the filter left every run"
+    assert shortcuts.answered(start)
+
+
+def test_the_saved_notebook_opens_again_on_its_kernel(explorer: Sheet, browser, artefacts: Path) -> None:
+    """With the controls where they were left, and still alive."""
+    explorer.save()
+    left = {name: PanelOnPage(explorer, name).picture[1] for name in PANELS}
+    context = browser.new_context(viewport={"width": 1280, "height": 1400})
+    try:
+        again = Sheet(context.new_page(), explorer.lab, NAME, artefacts).open()
+        again.settle()
+        again.refuse_errors()
+        assert {name: PanelOnPage(again, name).picture[1] for name in PANELS} == left
+        network = PanelOnPage(again, "network")
+        network.root.scroll_into_view_if_needed()
+        assert network.control("shortcuts").answered(2)
+        again.refuse_complaints()
+    finally:
+        context.close()

@@ -1,0 +1,81 @@
+"""Every notebook, run in JupyterLab as a reader runs it: no error, every figure a picture, progress to be seen."""
+
+import re
+from typing import Any
+
+import pytest
+
+from browser.lab import NOTEBOOKS, Lab
+
+FINISHES_WITHIN = 600  # seconds on two busy cores; the longest takes 100 on two idle ones
+LONGEST = ("00_start_here.ipynb", "10_take_your_own_resnet.ipynb")
+OTHERS = sorted(path.name for path in NOTEBOOKS if path.name not in LONGEST)
+# pytest-xdist begins with two tests for each worker: one of the longest and a short one.
+NAMES = [LONGEST[0], *OTHERS[-1:], LONGEST[1], *OTHERS[:-1]]
+TEXT_BAR = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[|\d+it \[\d")  # a tqdm bar that found no widget
+DRAWN_LIVE = 5  # different pictures of a training's curves, at least
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def shows(cell: Any, kind: str) -> int:
+    """How many outputs of a cell have this MIME type."""
+    return sum(kind in output.get("data", {}) for output in cell.outputs)
+
+
+def plain_text(output: Any) -> str:
+    return output.get("data", {}).get("text/plain", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_and_reopens_without_an_error_and_shows_its_figures_and_its_progress(
+    lab: Lab, open_notebook, name: str
+) -> None:
+    sheet = open_notebook(lab, name)
+    try:
+        sheet.run_all(FINISHES_WITHIN)
+        shown, seen = sheet.pictures(), sheet.seen()
+        sheet.shoot_all()
+        saved = code_cells(sheet.save())
+        sheet.refuse_complaints()
+        sheet.page.context.close()
+        bars = {i for i, cell in enumerate(saved) for output in cell.outputs if TEXT_BAR.search(plain_text(output))}
+        again = open_notebook(lab, name, forgiven=bars)  # its kernel still runs; a closed progress bar is gone
+        again.settle()
+        again.refuse_errors()
+        again.refuse_complaints()
+        assert [len(widths) for widths in again.pictures()] == [len(widths) for widths in shown], f"{name}, reopened"
+    finally:
+        lab.stop_kernels()
+    assert [cell.execution_count for cell in saved] == list(range(1, len(saved) + 1)), name
+    for number, (cell, widths) in enumerate(zip(saved, shown, strict=True), 1):
+        where = f"{name}, code cell {number}"
+        printed = [output.get("text", "") for output in cell.outputs]
+        assert not [output for output in cell.outputs if output.output_type == "error"], where
+        assert not [text for text in printed if TEXT_BAR.search(text)], f"{where}: a progress bar as raw text"
+        assert all(width > 0 for width in widths), f"{where}: a picture that cannot be shown, widths {widths}"
+        if shows(cell, "image/png"):
+            assert len(widths) >= shows(cell, "image/png"), f"{where}: a figure was made and is not on the page"
+        if "LiveCurves(" in cell.source:
+            assert seen["pictures"][number - 1] >= DRAWN_LIVE, f"{where}: the curves were not redrawn while training"
+    assert seen["bars"] or not bars, f"{name}: no progress bar was seen"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_outputs_open_without_an_error(committed: Lab, open_notebook, name: str) -> None:
+    """What a reader sees before running anything: every committed figure, and of the explorer its stills."""
+    sheet = open_notebook(committed, name)
+    try:
+        sheet.settle()
+        sheet.refuse_errors()
+        shown = sheet.pictures()
+        sheet.refuse_complaints()
+    finally:
+        committed.stop_kernels()
+    cells = code_cells(committed.read(name))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), name
+    for number, (cell, widths) in enumerate(zip(cells, shown, strict=True), 1):
+        assert len(widths) >= shows(cell, "image/png"), f"{name}, code cell {number}: a committed figure is not shown"
+        assert all(width > 0 for width in widths), f"{name}, code cell {number}: widths {widths}"
