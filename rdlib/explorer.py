@@ -2,17 +2,21 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rdlib.panels.network import NetworkPanel
-from rdlib.panels.paths import PathsPanel
-from rdlib.panels.results import ResultsPanel
-from rdlib.panels.training import TrainingPanel
 from rdlib.runs import Store
+
+if TYPE_CHECKING:
+    from rdlib.panels.network import NetworkPanel
+    from rdlib.panels.paths import PathsPanel
+    from rdlib.panels.results import ResultsPanel
+    from rdlib.panels.training import TrainingPanel
 
 
 class Explorer:
     """`network`, `training`, `paths` and `results`; the paths of a live training can be followed in `paths`.
 
+    A panel is imported with its first use, so that the first picture does not wait for what the others need.
     store: a folder of records and weights, by default the published one. Nothing is ever written into it.
     """
 
@@ -20,21 +24,29 @@ class Explorer:
         self.store = Store(store)
 
     @cached_property
-    def network(self) -> NetworkPanel:
+    def network(self) -> "NetworkPanel":
         """A network drawn, its shortcuts appearing and vanishing, and what they cost in memory."""
+        from rdlib.panels.network import NetworkPanel
+
         return NetworkPanel()
 
     @cached_property
-    def training(self) -> TrainingPanel:
+    def training(self) -> "TrainingPanel":
         """Two recorded trainings compared, or two trained live on digits."""
+        from rdlib.panels.training import TrainingPanel
+
         return TrainingPanel(self.store)
 
     @cached_property
-    def paths(self) -> PathsPanel:
+    def paths(self) -> "PathsPanel":
         """One image through student, mixed paths and teacher, epoch by epoch."""
+        from rdlib.panels.paths import PathsPanel
+
         return PathsPanel(self.store, self.training)
 
     @cached_property
-    def results(self) -> ResultsPanel:
+    def results(self) -> "ResultsPanel":
         """Every record, filtered, grouped and drawn with its spread."""
+        from rdlib.panels.results import ResultsPanel
+
         return ResultsPanel(self.store)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 from rdlib.data import Images
 from rdlib.parallel import shard
@@ -21,6 +20,8 @@ from rdlib.runs import ROOT
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
     """What a record says of its making; `images` were worked on in `seconds`."""
+    import torchvision  # two seconds, and only records ask for it
+
     if device.type == "cuda":
         name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
     else:

@@ -71,26 +71,18 @@ class ResultsPanel(Panel):
         by = by if "method" in by else ["method", *by]
         self.rows = choice("rdlib-results-rows", "a row for each", [(name, name) for name in by], "method")
         colours = [(NONE, None), *((name, name) for name in by)]
-        self.colour = choice(
-            "rdlib-results-colour", "a colour for each", colours, "shortcuts" if "shortcuts" in by else None
-        )
+        first = "shortcuts" if "shortcuts" in by else None
+        self.colour = choice("rdlib-results-colour", "a colour for each", colours, first)
         self.links, self.table = widgets.HTML(), widgets.HTML()
         self.links.add_class("rdlib-results-download")
         self.table.add_class("rdlib-results-table")
         for control in (*self.filters.values(), self.methods, self.rows, self.colour):
             control.observe(self.changed, "value")
         line = {"flex_flow": "row wrap"}
-        self.view = widgets.VBox(
-            [
-                widgets.HBox(list(self.filters.values()), layout=line),
-                self.methods,
-                widgets.HBox([self.rows, self.colour], layout=line),
-                self.message,
-                self.picture,
-                self.links,
-                self.table,
-            ]
-        )
+        above = widgets.HBox(list(self.filters.values()), layout=line)
+        grouping = widgets.HBox([self.rows, self.colour], layout=line)
+        shown = [self.message, self.picture, self.links, self.table]
+        self.view = widgets.VBox([above, self.methods, grouping, *shown])
         self.view.add_class("rdlib-results")
         self.changed()
 
