@@ -179,22 +179,20 @@ class Record:
     @classmethod
     def read(cls, path: Path) -> "Record":
         """Raises RecordError when the file is not JSON, of another schema, or any field was changed."""
-        restore = "restore it from git, or delete it and run the sweep again"
+        named, restore = f"record {path.name}", "restore it from git, or delete it and run the sweep again"
         try:
             body = json.loads(path.read_text())
             claimed = body.pop("digest")
             if body["schema"] != SCHEMA:
-                raise RecordError(f"{path.name} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib")
+                raise RecordError(f"{named} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib")
             if digest(body) != claimed or path.stem != body["id"]:
-                raise RecordError(f"{path.name} does not match its own digest, so a field was changed: {restore}")
+                raise RecordError(f"{named} does not match its own digest, so a field was changed: {restore}")
             run = Run.from_value(body["run"])
             if run.id != body["id"]:
-                raise RecordError(
-                    f"record {path.name} holds run {run.id}, so a field of the run was changed: {restore}"
-                )
+                raise RecordError(f"{named} holds run {run.id}, so a field of the run was changed: {restore}")
             return cls(run, body["metrics"], body["history"], body["provenance"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"record {path.name} cannot be read ({error}): {restore}") from error
+            raise RecordError(f"{named} cannot be read ({error}): {restore}") from error
 
 
 class Store:

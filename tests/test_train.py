@@ -437,6 +437,7 @@ def test_the_cifar_recipe_is_the_papers():
         "holdout": "test",
         "cutout": None,
         "image_size": None,
+        "shots": None,
     }
 
 
