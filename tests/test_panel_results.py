@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rdlib.catalogue import APART, TOP1, values
-from rdlib.panels.results import ANY, AXES, DRAWN, KEYED, ResultsPanel
+from rdlib.panels.results import ANY, AXES, DRAWN, KEYED, NONE, ResultsPanel
 from rdlib.profiles import PROFILES
 from rdlib.recipe import Recipe
 from rdlib.runs import RESULTS, Record, Run
@@ -83,9 +83,9 @@ def put_to(panel: ResultsPanel, draw: bool = True, **controls: object) -> Result
         patch.setattr(panel, "draw", lambda: None)
         patch.setattr(panel.picture, "show", lambda figure, alt: None)
         for column, control in panel.filters.items():
-            control.value = controls.get(column)
-        panel.methods.value = controls.get("method", (None,))
-        panel.rows.value, panel.colour.value = controls.get("rows", "method"), controls.get("colour")
+            control.value = controls.get(column, ANY)
+        panel.methods.value = controls.get("method", (ANY,))
+        panel.rows.value, panel.colour.value = controls.get("rows", "method"), controls.get("colour", NONE)
     if draw:
         panel.changed()
     return panel
@@ -135,7 +135,7 @@ def test_each_filter_admits_its_value_alone_and_any_admits_all(shared):
         assert panel.runs["id"].tolist() == expected["id"].tolist()
         assert (state(panel) == before) == (len(expected) == len(every))  # one protocol as yet
         (label, kept), *others = panel.filters[column].options
-        assert (label, kept, [kept for _, kept in others]) == (ANY, None, values(panel.frame, column))
+        assert (label, kept, [kept for _, kept in others]) == (ANY, ANY, values(panel.frame, column))
         put_to(panel, draw=False, **few)
     panel.changed()
     assert state(panel) == before
@@ -147,7 +147,7 @@ def test_methods_are_chosen_by_name(panel):
     assert set(panel.runs["method"]) == {"JointRD", "RepVGG"}
     assert all(now != then for now, then in zip(state(panel), before, strict=True))
     require_consistent(panel)
-    panel.methods.value = (None,)
+    panel.methods.value = (ANY,)
     assert set(panel.runs["method"]) > {"JointRD", "RepVGG", "FitNets hint"}
 
 
@@ -164,7 +164,7 @@ def test_rows_and_colours_regroup(panel):
     for three in zip(before[1:], between[1:], state(panel)[1:], strict=True):  # picture, links and table
         assert len(set(three)) == 3
     require_consistent(panel)
-    panel.colour.value = None
+    panel.colour.value = NONE
     assert list(panel.groups.columns[:4]) == [*APART, "depth", "n"]
     assert not panel.draw().legends
     require_consistent(panel)

@@ -97,10 +97,10 @@ class NetworkPanel(Panel):
             "width": slider("width of stage 1 (channels)", WIDTHS, WIDTH),
             "side": slider("input side (pixels)", SIDES, 224),
             "batch": slider("batch (images)", BATCHES, 1),
-            "executor": widgets.Dropdown(options=EXECUTORS, description="executor"),
+            "executor": widgets.Dropdown(options=EXECUTORS, description="executor", layout={"width": "32em"}),
         }
         for name, control in self.controls.items():
-            control.style.description_width = "13em"
+            control.style.description_width = "15em"
             control.add_class(f"rdlib-network-{name}")
             control.observe(self.update, "value")
         self.numbers = widgets.HTML()

@@ -15,7 +15,7 @@ from rdlib.profiles import PROFILES, Profile
 from rdlib.runs import Store
 
 RECORDED, LIVE = "recorded", "live"
-WIDE: dict[str, Any] = {"style": {"description_width": "initial"}, "layout": {"width": "30em", "max_width": "100%"}}
+WIDE: dict[str, Any] = {"style": {"description_width": "initial"}, "layout": {"width": "44em", "max_width": "100%"}}
 
 
 class PathsPanel(Panel):

@@ -30,7 +30,7 @@ FILTERS = {  # columns of the catalogue and what their control is called
     "learning rate": "learning rate (peak)",
     "protocol": "protocol",
 }
-ANY, NONE = "any", "none"
+ANY, NONE = "any", "none"  # ipywidgets shows nothing where a choice is None
 PERCENT = ("mean", "std", "min", "max")
 STATISTICS = ("n", *PERCENT, "mixes")
 BELOW = 0.34  # of a line: where the runs are, under the mean
@@ -70,8 +70,8 @@ class ResultsPanel(Panel):
         by = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
         by = by if "method" in by else ["method", *by]
         self.rows = choice("rdlib-results-rows", "a row for each", [(name, name) for name in by], "method")
-        colours = [(NONE, None), *((name, name) for name in by)]
-        first = "shortcuts" if "shortcuts" in by else None
+        colours = [(NONE, NONE), *((name, name) for name in by)]
+        first = "shortcuts" if "shortcuts" in by else NONE
         self.colour = choice("rdlib-results-colour", "a colour for each", colours, first)
         self.links, self.table = widgets.HTML(), widgets.HTML()
         self.links.add_class("rdlib-results-download")
@@ -87,25 +87,29 @@ class ResultsPanel(Panel):
         self.changed()
 
     def options(self, column: str) -> list[tuple[str, Any]]:
-        return [(ANY, None), *((plainly(value), value) for value in values(self.frame, column))]
+        return [(ANY, ANY), *((plainly(value), value) for value in values(self.frame, column))]
 
     def start(self, column: str) -> Any:
         """What a filter shows at first: the quick profile's value, or any."""
         quick = PROFILES["quick"]
         wanted = {"dataset": quick.dataset, "split": "test", "depth": quick.depths[0], "width": quick.width}
         value = (wanted | {"learning rate": PAPER_RECIPE.learning_rate}).get(column)
-        return value if value in values(self.frame, column) else None
+        return value if value in values(self.frame, column) else ANY
 
-    def start_methods(self) -> list[str | None]:
-        return [name for name in TAUGHT if name in values(self.frame, "method")] or [None]
+    @property
+    def coloured(self) -> str | None:
+        return None if self.colour.value == NONE else self.colour.value
+
+    def start_methods(self) -> list[str]:
+        return [name for name in TAUGHT if name in values(self.frame, "method")] or [ANY]
 
     @guarded
     def changed(self, _: object = None) -> None:
         """Show what the controls ask for."""
-        wanted = {column: control.value for column, control in self.filters.items()}
-        methods = () if None in self.methods.value else self.methods.value
+        wanted = {column: None if control.value == ANY else control.value for column, control in self.filters.items()}
+        methods = () if ANY in self.methods.value else self.methods.value
         self.runs = select(self.frame, **wanted, method=methods)
-        by = [column for column in (self.rows.value, self.colour.value) if column]
+        by = [column for column in (self.rows.value, self.coloured) if column]
         self.groups = grouped(self.runs, by)
         self.say(". ".join([self.summary(), *skipped_in_short(self.skipped)]))
         if self.groups.empty:
@@ -145,7 +149,7 @@ class ResultsPanel(Panel):
 
     def draw(self) -> Figure:
         """Mean and standard deviation of each group, every run a dot; one axis a data set and split."""
-        rows, colour = self.rows.value, self.colour.value
+        rows, colour = self.rows.value, self.coloured
         groups = self.drawn
         shown = values(groups, colour) if colour else []
         shades = palette(colour, values(self.frame, colour), shown) if colour else {}
@@ -175,7 +179,7 @@ class ResultsPanel(Panel):
 
     def draw_part(self, ax: Axes, part: pd.DataFrame, labels: list[str], single: bool, shades: dict[Any, Any]) -> None:
         """The groups of one data set and split, from top to bottom."""
-        rows, colour = self.rows.value, self.colour.value
+        rows, colour = self.rows.value, self.coloured
         y = places(part[rows])
         tints = [shades.get(value, MISSING) for value in part[colour]] if colour else [ONE] * len(y)
         keys = [column for column in part.columns if column not in STATISTICS]
