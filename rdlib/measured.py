@@ -26,12 +26,12 @@ def write(path: Path, body: dict[str, Any]) -> None:
     save(path, json.dumps(content | {"digest": digest(content)}, indent=1) + "\n")
 
 
-def save(path: Path, text: str) -> None:
-    """Write a record's text atomically. Raises RecordError where that is not possible."""
+def save(path: Path, content: str | bytes) -> None:
+    """Write a record's content atomically. Raises RecordError where that is not possible."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError as error:
         raise RecordError(

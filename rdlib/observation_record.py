@@ -4,10 +4,8 @@ One safetensors file: feature maps in float16, logits in float32, the images; an
 came from, and a digest over all of it.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,18 +120,7 @@ def write(path: Path, observed: Observed, about: dict[str, Any]) -> None:
     epochs = [seen.epoch for seen in observed.observations]
     about = {"schema": SCHEMA, **about, "epochs": epochs, "classes": list(observed.classes)}
     content = json.dumps(about | {"digest": checksum(about, tensors)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(safetensors.torch.save(tensors, {"record": content}))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RecordError(
-            f"cannot write {path.name} ({error.strerror}): choose a file in a folder that exists and is writable"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    measured.save(path, safetensors.torch.save(tensors, {"record": content}))
 
 
 def contents(profile: Profile, path: Path | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
