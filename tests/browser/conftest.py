@@ -28,18 +28,10 @@ def artefacts() -> Path:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    from browser.lab import NOTEBOOKS, Lab
-
-    with Lab(tmp_path_factory.mktemp("lab") / "server", NOTEBOOKS) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def committed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """A server whose notebooks have their outputs as committed."""
     from browser.lab import NOTEBOOKS, Lab
 
-    with Lab(tmp_path_factory.mktemp("committed") / "server", NOTEBOOKS, outputs=True) as server:
+    with Lab(tmp_path_factory.mktemp("lab") / "server", NOTEBOOKS) as server:
         yield server
 
 

@@ -31,7 +31,6 @@ CUT_OFF = """root => {
     if (label !== null && label.scrollWidth > label.clientWidth) return true;
     if (list === null) return false;
     const needed = list.cloneNode(true);
-    needed.replaceChildren(...[...needed.options].filter((_, i) => i === list.selectedIndex));
     Object.assign(needed.style, {width: "auto", minWidth: "0", maxWidth: "none", flex: "none", position: "absolute"});
     list.parentNode.append(needed);
     const cut = needed.offsetWidth > list.offsetWidth;
@@ -134,7 +133,7 @@ class Control:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the label, or the choice that a list shows, has less room than it needs."""
+        """Whether the label, or any choice of a list, has less room than it needs."""
         return self.root.evaluate(CUT_OFF)
 
     @property

@@ -30,11 +30,12 @@ def free_port() -> int:
 class Lab:
     """Started on entry, stopped on exit. `root` is the folder it shows, `log` what the server and its kernels print."""
 
-    def __init__(self, place: Path, notebooks: list[Path], outputs: bool = False):
+    def __init__(self, place: Path, notebooks: list[Path]):
         self.place, self.root, self.log = place, place / "root", place / "server.log"
         self.root.mkdir(parents=True)
-        for notebook in notebooks:
-            (shutil.copy if outputs else copy_without_outputs)(notebook, self.root / notebook.name)
+        self.notebooks = {notebook.name: notebook for notebook in notebooks}
+        for name in self.notebooks:
+            self.lay(name)
         for name, settings in SETTINGS.items():
             file = place / "config" / "lab" / "user-settings" / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -100,15 +101,10 @@ class Lab:
         """A workspace of its own, so that no tab of an earlier page is opened again."""
         return f"http://127.0.0.1:{self.port}/lab/workspaces/w{time.monotonic_ns()}/tree/{notebook}?token={self.token}"
 
+    def lay(self, name: str) -> None:
+        """The notebook as committed, whatever has been saved over it."""
+        shutil.copy(self.notebooks[name], self.root)
+
     def read(self, notebook: str) -> Any:
         """The notebook as the server saved it."""
         return nbformat.read(self.root / notebook, 4)
-
-
-def copy_without_outputs(notebook: Path, copy: Path) -> None:
-    """A committed output would hide that a cell shows nothing."""
-    content = nbformat.read(notebook, 4)
-    for cell in content.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    nbformat.write(content, copy)

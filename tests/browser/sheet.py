@@ -33,13 +33,18 @@ OVER = f"""count => {{
     const done = prompts.filter(prompt => /^\\[\\d+\\]:$/.test(prompt)).length === count;
     return done || dialog !== "" || (errors.length > 0 && !prompts.includes("[*]:"));
 }}"""
+CLEARED = f"""() => {{
+    const {{prompts}} = ({STATE})();
+    return prompts.every(prompt => prompt === "[ ]:") && !document.querySelector(".jp-Notebook .jp-OutputArea-child");
+}}"""
 PICTURES = """() => [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].map(cell =>
     [...cell.querySelectorAll(".jp-OutputArea img")].map(img => img.complete ? img.naturalWidth : -1))"""
 LOADED = """() => [...document.querySelectorAll(".jp-Notebook .jp-OutputArea img")].every(img => img.complete)
     && [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*="widget-view"]')]
         .every(node => node.children.length > 0 || !["", "Loading widget..."].includes(node.textContent))"""
 # What appears and vanishes again while cells run: progress bars, and pictures that are redrawn in place.
-WATCH = """window.rdlibSeen = {bars: [], pictures: {}};
+WATCH = """() => {
+window.rdlibSeen = {bars: [], pictures: {}};
 new MutationObserver(() => {
     for (const bar of document.querySelectorAll(".jp-OutputArea .widget-hprogress")) {
         const shown = (bar.closest(".widget-hbox") ?? bar).textContent.trim();
@@ -52,7 +57,8 @@ new MutationObserver(() => {
             if (!seen.includes(mark)) seen.push(mark);
         }
     });
-}).observe(document, {subtree: true, childList: true, characterData: true, attributeFilter: ["src"]});"""
+}).observe(document, {subtree: true, childList: true, characterData: true, attributeFilter: ["src"]});
+}"""
 
 
 class Sheet:
@@ -61,22 +67,16 @@ class Sheet:
     def __init__(self, page: Page, lab: Lab, name: str, artefacts: Path):
         self.page, self.lab, self.name, self.artefacts = page, lab, name, artefacts
         self.complaints: list[str] = []
-        self.forgiven: Set[int] = (
-            frozenset()
-        )  # code cells whose progress bars were closed in an earlier life of the page
+        # Code cells whose progress bars were closed in an earlier life of the page.
+        self.forgiven: Set[int] = frozenset()
         page.on("console", lambda message: self.hear(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.hear(f"exception in the page: {error}"))
         page.on("websocket", lambda socket: socket.on("framereceived", self.overhear))
         self.code_cells = sum(cell.cell_type == "code" for cell in lab.read(name).cells)
 
-    def open(self, watched: bool = True, forgiven: Set[int] = frozenset()) -> "Sheet":
-        """Until all cells are there and the kernel is idle: cells run while a kernel starts are sometimes lost.
-
-        watched: `seen` will tell what came and went; that takes time from whatever is timed.
-        """
+    def open(self, forgiven: Set[int] = frozenset()) -> "Sheet":
+        """Until all cells are there and the kernel is idle: cells run while a kernel starts are sometimes lost."""
         self.forgiven = forgiven
-        if watched:
-            self.page.add_init_script(WATCH)
         try:
             self.page.goto(self.lab.url(self.name), timeout=OPENS_WITHIN)
             attached = "count => document.querySelectorAll('.jp-Notebook .jp-CodeCell').length === count"
@@ -105,15 +105,23 @@ class Sheet:
         self.page.locator(".lm-MenuBar-itemLabel").get_by_text(title, exact=True).click()
         self.page.locator(".lm-Menu-itemLabel").get_by_text(entry, exact=True).click()
 
+    def clear(self) -> None:
+        """Clear Outputs of All Cells: a committed output would hide that a cell now shows nothing."""
+        self.menu("Edit", "Clear Outputs of All Cells")
+        try:
+            self.page.wait_for_function(CLEARED, timeout=30_000)
+        except TooLong as late:
+            raise self.failure("kept outputs that were to be cleared") from late
+
+    def watch(self) -> None:
+        """From here on, `seen` tells what came and went; that takes time from whatever is timed."""
+        self.page.evaluate(WATCH)
+
     def start(self) -> None:
         self.menu("Run", "Run All Cells")
 
-    def run_all(self, seconds: float) -> None:
-        """Run All Cells of a notebook without outputs, and wait until the last is done or one has failed."""
-        self.start()
-        self.wait_until_done(seconds)
-
     def wait_until_done(self, seconds: float) -> None:
+        """Until the last cell of a notebook that had no outputs is done, or one has failed."""
         try:
             self.page.wait_for_function(OVER, arg=self.code_cells, timeout=seconds * 1000)
         except TooLong as late:
