@@ -10,11 +10,11 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from rdlib.figures import COLOURS, short_name
 from rdlib.rows import Row
-from rdlib.runs import Record
+from rdlib.runs import Run
 
 OTHERS = ("#aa3377", "#66a61e", "#8c564b")  # of networks without a colour of their own
 WIDTH, LINE = 9.4, 0.2  # inches of the figure, and of a line of its legend
@@ -42,32 +42,35 @@ def looks(rows: Sequence[Row]) -> list[tuple[str, bool]]:
     return found
 
 
-def of_records(records: Sequence[Record]) -> tuple[Array, Array]:
-    """Training top-1 and the sum of the loss terms, both [records, epochs]."""
-    return of_epochs([record.history for record in records])
-
-
 def of_epochs(histories: Sequence[Sequence[dict[str, Any]]]) -> tuple[Array, Array]:
+    """Training top-1 and the sum of the loss terms, both [histories, epochs]."""
     top1 = np.array([[epoch["train_top1"] for epoch in one] for one in histories], float)
     loss = np.array([[sum(epoch["losses"].values()) for epoch in one] for one in histories], float)
     return top1, loss
 
 
-def curves(found: Sequence[Series], epochs: int) -> Figure:
+def heading(dataset: str, runs: Sequence[Run]) -> str:
+    """The data set and the peak learning rates of its runs, each once."""
+    rates = list(dict.fromkeys(f"{run.recipe.learning_rate:g}" for run in runs))
+    return f"{dataset}, learning rate (peak) {' and '.join(rates)}" if rates else dataset
+
+
+def curves(found: Sequence[Series], epochs: int, title: str) -> Figure:
     """Mean and, of several seeds, their range; the axis is `epochs` long. The loss is on a logarithmic scale."""
     below = 0.62 + LINE * len(found)
-    height = 3.2 + below
+    height = 3.5 + below
     figure = Figure(figsize=(WIDTH, height))
-    for left, title, value in (
+    figure.text(0.55 / WIDTH, 1 - 0.12 / height, title, size=11, va="top")
+    for left, what, value in (
         (0.55, "training top-1 (%)", "top1"),
-        (5.35, "training loss (sum of its terms)", "loss"),
+        (5.35, "training loss (sum of its terms), log scale", "loss"),
     ):
         ax = figure.add_axes((left / WIDTH, below / height, 3.85 / WIDTH, 2.85 / height))
         for one in found:
             draw(ax, one, getattr(one, value))
         ax.set(xlim=(0.5, max(epochs, 2) + 0.5), xticks=ticks(epochs))
         ax.set_xlabel("epoch", size=10)
-        ax.set_title(title, size=11, loc="left", y=1)  # a given y is not searched for: faster
+        ax.set_title(what, size=11, loc="left", y=1)  # a given y is not searched for: faster
         ax.spines[["top", "right"]].set_visible(False)
         if value == "top1":
             ax.set_ylim(0, 102)
@@ -97,7 +100,10 @@ def ticks(epochs: int) -> list[int]:
 
 
 def logarithmic(ax: Axes) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5 times the powers of ten, thinned to at most eight."""
+    """A logarithmic axis with plain numbers at 1, 2 and 5 times the powers of ten, thinned to at most eight.
+
+    Where fewer than two of them are within it, the numbers are evenly spaced instead.
+    """
     if not ax.lines:
         ax.set_yticks([])
         return
@@ -108,5 +114,7 @@ def logarithmic(ax: Axes) -> None:
         marks = [m * 10.0**p for p in powers for m in factors if low <= m * 10.0**p <= high]
         if len(marks) <= 8:
             break
+    if len(marks) < 2:
+        marks = [mark for mark in MaxNLocator(5).tick_values(low, high) if low <= mark <= high]
     ax.set_yticks(marks, [f"{mark:g}" for mark in marks])
     ax.yaxis.set_minor_locator(NullLocator())

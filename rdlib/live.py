@@ -2,8 +2,10 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
@@ -62,6 +64,8 @@ class Live(threading.Thread):
     it ended. Every student of JointRD is observed before training and after each epoch in `observed`.
     """
 
+    started: ClassVar["weakref.WeakSet[Live]"] = weakref.WeakSet()
+
     def __init__(
         self,
         rows: Sequence[Row],
@@ -100,8 +104,18 @@ class Live(threading.Thread):
         """False as soon as there is an outcome, while the thread may still be telling it."""
         return self.is_alive() and not self.outcome
 
+    def start(self) -> None:
+        Live.started.add(self)
+        super().start()
+
     def stop(self) -> None:
         self.stopping.set()
+
+    @classmethod
+    def stop_running(cls) -> None:
+        """Stop whatever trains, such as for a panel that is no longer shown and whose Stop cannot be reached."""
+        for live in list(cls.started):
+            live.stop()
 
     def run(self) -> None:
         torch.set_num_threads(1)  # of this thread: the others stay quick
@@ -121,7 +135,10 @@ class Live(threading.Thread):
         if self.done == self.total:
             return f"Trained in {self.seconds:.0f} s; nothing was written."
         at = next(curve for curve in reversed(self.curves) if curve.epochs)
-        return f"Stopped after epoch {len(at.epochs)} of {at.run.recipe.epochs} of {at.row.name}; the curves are kept."
+        where = f"epoch {len(at.epochs)} of {at.run.recipe.epochs} of {at.row.name}"
+        if self.trains_teacher and at is self.curves[0]:
+            where += ", the teacher; the networks after it have not begun"
+        return f"Stopped after {where}; the curves are kept."
 
     def train(self, curve: Curve) -> None:
         """Train one network to its end, or until `stop`."""
@@ -137,7 +154,8 @@ class Live(threading.Thread):
             method = assemble(run, teacher, len(images.classes))
         seen = images.test.take(chosen(images)) if isinstance(method, JointRD) else None
         if isinstance(method, JointRD) and seen is not None:
-            pixels, observed = images.normalise(seen.images), Observed(f"live: {curve.row.name}", seen, images.classes)
+            name = f"{run.dataset}, live: {curve.row.name}"
+            pixels, observed = images.normalise(seen.images), Observed(name, seen, images.classes)
             observed.observations.append(observe(method, pixels, 0))
             self.observed.append(observed)
         started = time.perf_counter()

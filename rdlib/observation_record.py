@@ -157,6 +157,7 @@ def read(profile: Profile, path: Path | None = None) -> Observed:
         )
         for epoch in about["epochs"]
     ]
-    rate = about["value"]["recipe"]["learning_rate"]
-    name = f"{about['name']}, learning rate {rate:g}, seed {about['value']['seed']}"
+    value = about["value"]
+    rate = value["recipe"]["learning_rate"]
+    name = f"{value['dataset']}, recorded: {about['name']}, learning rate {rate:g}, seed {value['seed']}"
     return Observed(name, Split(tensors["images"], tensors["labels"]), about["classes"], seen)

@@ -17,7 +17,7 @@ from rdlib.observation import PATHS, Observation, Observed
 
 CHANNELS = 8  # shown at a time
 DOTS, GAP = 64, 4  # of a feature map's side in the tiled array, and between two
-SIZE = (9.4, 4.5)  # inches, in which everything is placed
+SIZE = (9.4, 4.85)  # inches, in which everything is placed
 RIGHT, WRONG = "#009e73", "#d55e00"
 NAMES = ("student", "teacher")
 ROWS = (
@@ -80,6 +80,7 @@ def paths_of_an_image(observed: Observed, moment: int, image: int, stage: int, c
     figure = Figure(figsize=SIZE)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
+    ax.text(0.12, 4.65, observed.name, size=11, va="center")
     ax.text(0.12, 4.25, when(seen), size=13, weight="bold", va="center")
     draw_image(ax, observed, image, label)
     draw_maps(ax, maps(seen, image, stage, channels), stage, channels)

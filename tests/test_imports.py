@@ -23,7 +23,8 @@ ORDER = (
     *("readings", "claims", "questions", "transfer_table", "scorecard", "facts", "checklist", "catalogue", "live"),
     *("figures", "contrast_figures", "evidence_figures", "rival_figures", "transfer_figures", "curve_figures"),
     *("path_figures", "drawing", "publish", "notebooks", "reproduce", "classify", "data_command", "measure_command"),
-    *("panels/panel", "panels/network", "panels/training", "panels/paths", "panels/results", "explorer", "__main__"),
+    *("panels/panel", "panels/network", "panels/training", "panels/paths", "panels/numbers", "panels/results"),
+    *("explorer", "__main__"),
 )
 
 

@@ -123,7 +123,7 @@ def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(path,
     assert [seen.epoch for seen in found.observations] == [0, 1, 3, 4]  # the last epoch always
     assert found.images.labels.tolist() == [label for label in range(10) for _ in range(2)]
     assert found.classes == dataset.classes
-    assert found.name == "plain-18, strictly plain, JointRD, learning rate 0.05, seed 0"
+    assert found.name == f"{RUN.dataset}, recorded: plain-18, strictly plain, JointRD, learning rate 0.05, seed 0"
     pixels = dataset.normalise(found.images.images)
     first, last = build(RUN, store, 10), store.network(RUN)
     for seen, method in ((found.observations[0], first), (found.observations[-1], None)):

@@ -26,7 +26,11 @@ from rdlib.profiles import PROFILES
 
 QUICK = PROFILES["quick"]
 SHAPES = ((4, 16), (16, 8), (32, 4), (64, 2))  # channels and side after each stage
-ABOUT = {"run": "0", "name": "a plain network", "value": {"recipe": {"learning_rate": 0.9}, "seed": 0}}
+ABOUT = {
+    "run": "0",
+    "name": "a plain network",
+    "value": {"dataset": "digits", "recipe": {"learning_rate": 0.9}, "seed": 0},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +121,14 @@ def test_one_colour_scale_centred_on_zero_reaches_as_far_as_the_teacher():
     left, right = heat.get_extent()[:2]
     assert frame.get_x() == pytest.approx(left + (right - left) * 2 / 10)  # image 4 is a 2
     texts = [text.get_text() for text in ax.texts]
-    assert {"after epoch 1", "test image 4: 2", "7", "3", *answers(whole.observations[1], 4, whole.classes)} <= {*texts}
+    assert {
+        "a training",
+        "after epoch 1",
+        "test image 4: 2",
+        "7",
+        "3",
+        *answers(whole.observations[1], 4, whole.classes),
+    } <= {*texts}
 
 
 def test_maps_that_are_all_zero_are_drawn():
@@ -138,7 +149,7 @@ def expected(panel, moment, image, stage, first=1):
 
 def test_it_begins_in_the_middle_of_what_was_recorded_and_reaches_all_of_it(panel):
     expected(panel, 2, 0, 1)
-    assert panel.source.options == (("a plain network, learning rate 0.9, seed 0", RECORDED),)
+    assert panel.source.options == (("digits, recorded: a plain network, learning rate 0.9, seed 0", RECORDED),)
     assert panel.epoch.options == (("0", 0), ("1", 1), ("3", 2), ("8", 3))
     assert (panel.image.min, panel.image.max, panel.stage.min, panel.stage.max) == (0, 19, 1, 4)
     assert panel.message.value == ""
@@ -217,6 +228,60 @@ def test_a_live_training_is_offered_and_followed_from_its_thread(recorded):
     assert [label for label, _ in panel.epoch.options] == ["0", "1", "2", "3"]
     panel.source.value = RECORDED
     assert panel.picture.png == before
+
+
+def amid(panel, training, live, change):
+    """Have a change made in another thread in the midst of the panel's own settings for an epoch that arrives."""
+    reader = threading.Thread(target=change)
+
+    def halfway(_):
+        if not reader.ident:
+            reader.start()
+            reader.join(0.5)  # it may have to wait for the panel
+
+    panel.epoch.observe(halfway, "options")
+    training.on_observation(live)
+    reader.join(60)
+    assert reader.ident
+    assert not reader.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("control", "sent"), [("epoch", {"index": 1}), ("image", {"value": 7}), ("stage", {"value": 3})]
+)
+def test_what_the_reader_moves_while_an_epoch_arrives_is_answered(recorded, control, sent):
+    """As the browser sends it. The epoch alone is set by both: the reader's word is the last."""
+    panel, training = watched(recorded)
+    live = observed((0, 1, 2), "live: mine", seed=5)
+    training.on_observation(live)
+    panel.source.value = LIVE
+    live.observations.append(observation(3, live.observations[0].teacher))
+    amid(panel, training, live, lambda: getattr(panel, control).set_state(sent))
+    assert [label for label, _ in panel.epoch.options] == ["0", "1", "2", "3"]
+    expected(panel, *({"epoch": 3, "image": 0, "stage": 1} | {control: next(iter(sent.values()))}).values())
+
+
+def test_what_a_cell_sets_while_an_epoch_arrives_is_answered(recorded):
+    panel, training = watched(recorded)
+    live = observed((0, 1, 2), "live: mine", seed=5)
+    training.on_observation(live)
+    panel.source.value = LIVE
+    panel.epoch.value = 0
+    live.observations.append(observation(3, live.observations[0].teacher))
+    amid(panel, training, live, lambda: setattr(panel.image, "value", 7))
+    expected(panel, 0, 7, 1)
+
+
+def test_the_panel_does_not_answer_to_itself(recorded, monkeypatch):
+    """One picture an epoch, though the slider is set several times for it."""
+    panel, training = watched(recorded)
+    live, drawn = observed((0, 1), "live: mine", seed=5), []
+    training.on_observation(live)
+    panel.source.value = LIVE
+    monkeypatch.setattr(panel.picture, "show", lambda figure, alt: drawn.append(alt))
+    live.observations.append(observation(2, live.observations[0].teacher))
+    training.on_observation(live)
+    assert [alt.split(":")[1] for alt in drawn] == [" mine, after epoch 2"]
 
 
 def test_what_was_observed_while_the_record_was_shown_can_be_reached(recorded):

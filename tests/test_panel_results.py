@@ -36,7 +36,9 @@ class Cells(HTMLParser):
 
 
 def downloads(panel: ResultsPanel) -> dict[str, pd.DataFrame]:
-    found = re.findall(r'<a download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)">', panel.links.value)
+    found = re.findall(
+        r'<a [^>]*download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)">', panel.links.value
+    )
     return {name: pd.read_csv(io.BytesIO(base64.b64decode(data))) for name, data in found}
 
 
@@ -71,6 +73,31 @@ def require_consistent(panel: ResultsPanel) -> None:
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     wanted = [f"{n}, mixed" if mixes else f"{n}" for n, mixes in drawn[["n", "mixes"]].to_numpy()]
     assert sorted(text for text in texts if re.match(r"\d+(, mixed)?$", text)) == sorted(wanted)
+
+
+def test_downloads_look_like_links(panel):
+    for style in re.findall(r'<a style="([^"]+)"', panel.links.value):
+        assert "color:" in style
+        assert "text-decoration:underline" in style
+    assert panel.links.value.count("<a style=") == 2
+
+
+def heading_of(panel: ResultsPanel) -> str:
+    (heading,) = panel.draw().texts
+    return heading.get_text().replace("\n", " ")
+
+
+def test_picture_and_text_name_the_filters_that_are_set_and_the_learning_rates(panel):
+    begun = "Filters: dataset digits, split test, depth 34, width 8, learning rate 0.1, method cross-entropy / "
+    assert heading_of(panel).startswith(begun)
+    assert panel.picture.alt.startswith(heading_of(panel))
+    put_to(panel, dataset="digits", network="ResNet", method=("cross-entropy",))
+    rates = " / ".join(f"{rate:g}" for rate in sorted(set(panel.runs["learning rate"])))
+    named = f"Filters: dataset digits, network ResNet, method cross-entropy; learning rate of these runs {rates}"
+    assert heading_of(panel) == named
+    assert panel.picture.alt.startswith(named)
+    put_to(panel)
+    assert heading_of(panel).startswith("No filters; learning rate of these runs ")
 
 
 def state(panel: ResultsPanel) -> tuple[object, ...]:
@@ -133,7 +160,8 @@ def test_each_filter_admits_its_value_alone_and_any_admits_all(shared):
         expected = every[every[column] == value]
         assert len(panel.runs) > 0
         assert panel.runs["id"].tolist() == expected["id"].tolist()
-        assert (state(panel) == before) == (len(expected) == len(every))  # one protocol as yet
+        assert (state(panel)[2:] == before[2:]) == (len(expected) == len(every))  # one protocol as yet
+        assert state(panel)[1] != before[1]  # which names the filter
         (label, kept), *others = panel.filters[column].options
         assert (label, kept, [kept for _, kept in others]) == (ANY, ANY, values(panel.frame, column))
         put_to(panel, draw=False, **few)

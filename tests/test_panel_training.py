@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rdlib import live
-from rdlib.curve_figures import looks, ticks
+from rdlib.curve_figures import Series, curves, heading, looks, ticks
 from rdlib.errors import NonFiniteLossError
 from rdlib.experiment import train
 from rdlib.live import rows_for
@@ -69,6 +69,7 @@ def test_the_curves_are_those_of_the_records_with_n_and_the_tables_accuracy(pane
     assert plain.legend == "test top-1 55.0 ± 7.1 % (n = 2)"
     assert jointrd.legend == "test top-1 90.0 % (n = 1)"
     assert f"{plain.name}: {plain.legend}; {jointrd.name}: {jointrd.legend}" in panel.picture.alt
+    assert "on tiny, learning rate (peak) 0.2. " in panel.picture.alt
     assert panel.message.value == (
         "plain-18, strictly plain, JointRD: 1 of 2 recorded, fill it with `python -m rdlib sweep quick --table 3`."
     )
@@ -142,6 +143,27 @@ def test_ticks_are_few_and_within(epochs):
     assert len(found) <= 8
 
 
+@pytest.mark.parametrize(
+    "loss", [(0.55, 0.9), (2.1, 4.9), (1.0, 1.01), (1.5, 1.5), (20.0, 0.2), (0.002, 500.0)], ids=str
+)
+def test_the_loss_axis_says_that_it_is_logarithmic_and_has_two_numbers_at_least(loss):
+    one = Series("a", "black", False, np.array([[10.0, 20.0]]), np.array([loss]), "")
+    figure = curves([one], 2, "digits, learning rate (peak) 0.9")
+    ax = figure.axes[1]
+    assert [text.get_text() for text in figure.texts] == ["digits, learning rate (peak) 0.9"]
+    assert (ax.get_yscale(), ax.get_title(loc="left")) == ("log", "training loss (sum of its terms), log scale")
+    low, high = ax.get_ylim()
+    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert len({text for text in shown if text}) == len(shown)
+    assert 2 <= len(shown) <= 8
+
+
+def test_the_heading_names_the_data_set_and_each_learning_rate_once():
+    slow = replace(PLAIN.runs[0], recipe=replace(RECIPE, learning_rate=0.1))
+    assert heading("tiny", [PLAIN.runs[0], PLAIN.runs[1], slow]) == "tiny, learning rate (peak) 0.2 and 0.1"
+    assert heading("tiny", []) == "tiny"
+
+
 # --- live
 
 
@@ -210,7 +232,8 @@ def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store, tm
     assert [observed for observed, _ in heard] == ready.observations * len(heard)
     assert [seen.epoch for seen in ready.observations[0].observations] == [0, 1, 2]
     assert {n for _, n in heard} == {2, 3}  # before training, and after one and two epochs
-    assert ready.observations[0].name.startswith("live: plain-18, strictly plain, JointRD")
+    assert ready.observations[0].name.startswith("tiny, live: plain-18, strictly plain, JointRD, learning rate 0.1")
+    assert "on tiny, learning rate (peak) 0.1. ResNet-18" in ready.picture.alt
 
 
 def test_a_teacher_that_is_here_is_not_trained_again(ready, store, monkeypatch):
@@ -258,6 +281,32 @@ def test_stop_ends_it_with_the_epoch_and_keeps_the_curves(ready, store, monkeypa
     assert ready.status.value == ""
     assert files(store) == {}
     monkeypatch.undo()
+
+
+def test_stop_while_the_teacher_is_trained_says_so(ready, monkeypatch):
+    during(monkeypatch, 2, ready.stop.click)
+    trained(ready)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0, 0]
+    assert ready.message.value == (
+        "Stopped after epoch 2 of 3 of ResNet-18, cross-entropy, learning rate 0.1, 3 epochs, the teacher; "
+        "the networks after it have not begun; the curves are kept."
+    )
+    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    assert ready.teachers == {}  # what is half trained teaches nobody
+
+
+def test_a_new_panel_stops_the_training_of_the_one_before(ready, store, monkeypatch):
+    """As when all cells are run again: the first panel's Stop is gone."""
+    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 9
+    made = []
+    during(monkeypatch, 2, lambda: made.append(TrainingPanel(store, TINY)))
+    trained(ready)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0]
+    assert ready.message.value.startswith("Stopped after epoch 2 of 9")
+    made[0].networks[0].value, made[0].epochs.value = "ResNet, cross-entropy", 1
+    made[0].networks[1].value = "plain, cross-entropy"
+    trained(made[0])
+    assert made[0].live.outcome.startswith("Trained in")
 
 
 def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, monkeypatch):

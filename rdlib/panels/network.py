@@ -11,7 +11,7 @@ from rdlib.delivery import size
 from rdlib.drawing import arcs, draw
 from rdlib.graph import Graph
 from rdlib.models import DEPTHS, Architecture, Shortcuts
-from rdlib.panels.panel import Panel, guarded
+from rdlib.panels.panel import Panel, choice, guarded
 from rdlib.planner import EXECUTORS, Plan, plan, traffic
 from rdlib.sketch import sketch
 
@@ -97,7 +97,7 @@ class NetworkPanel(Panel):
             "width": slider("width of stage 1 (channels)", WIDTHS, WIDTH),
             "side": slider("input side (pixels)", SIDES, 224),
             "batch": slider("batch (images)", BATCHES, 1),
-            "executor": widgets.Dropdown(options=EXECUTORS, description="executor", layout={"width": "32em"}),
+            "executor": choice("rdlib-network-executor", "executor", EXECUTORS, label_width="15em"),
         }
         for name, control in self.controls.items():
             control.style.description_width = "15em"

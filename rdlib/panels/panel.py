@@ -1,10 +1,10 @@
-"""What every panel of the explorer has: a picture, a line for messages, and a still for readers without a kernel."""
+"""What every panel of the explorer has: a picture, a message, lists; and a still for readers without a kernel."""
 
 import base64
 import functools
 import html
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,6 +14,7 @@ from rdlib.errors import RdlibError
 
 DPI = 160  # of the image; it is shown at 96 a inch, so it stays sharp on dense screens
 SHOWN = 96
+BESIDE = "4em"  # of a list: its arrow, the gap after the label and the edges
 
 
 class Picture(widgets.HTML):  # type: ignore[misc]
@@ -52,6 +53,31 @@ class Panel:
         shown = {key: value for key, value in self.view._repr_mimebundle_().items() if "widget" in key}
         still = {"image/png": base64.b64encode(self.picture.png).decode()} if self.picture.png else {}
         return {"text/plain": self.picture.alt or self.message.value, **still, **shown}
+
+
+def choice(
+    name: str, label: str, options: Sequence[Any], value: Any = None, label_width: str = "initial"
+) -> widgets.Dropdown:
+    """A labelled drop-down list that browser tests find by the class `name`; at first it shows `value`, or the first.
+
+    It is as wide as its longest choice, and stays so when it gets others.
+    """
+    made = widgets.Dropdown(options=options, description=label, style={"description_width": label_width})
+    if value is not None:
+        made.value = value
+    made.add_class(name)
+    fit(made)
+    made.observe(lambda change: fit(change.owner), "_options_labels")
+    return made
+
+
+def fit(control: widgets.Widget) -> None:
+    """Make a list wide enough for its label and for each of its choices, so that none is cut when it is chosen."""
+    label = control.style.description_width
+    if label == "initial":
+        label = f"{len(control.description)}ch"
+    longest = max(map(len, control._options_labels), default=0)
+    control.layout.width, control.layout.max_width = f"calc({label} + {longest}ch + {BESIDE})", "100%"
 
 
 def guarded(callback: Callable[..., None]) -> Callable[..., None]:

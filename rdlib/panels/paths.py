@@ -1,6 +1,8 @@
 """Panel (c), paths: one image through student, mixed paths and teacher, epoch by epoch of a training of JointRD."""
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
@@ -8,7 +10,7 @@ import ipywidgets as widgets
 from rdlib import observation_record
 from rdlib.models import STAGES
 from rdlib.observation import Observed
-from rdlib.panels.panel import Panel, guarded
+from rdlib.panels.panel import Panel, choice, guarded
 from rdlib.panels.training import TrainingPanel
 from rdlib.path_figures import CHANNELS, alternative, by_variance, paths_of_an_image
 from rdlib.profiles import PROFILES, Profile
@@ -30,9 +32,10 @@ class PathsPanel(Panel):
         self.profile = profile
         self.path = (store or Store()).root / "measured" / observation_record.path_of(profile).name
         self.lock = threading.RLock()  # the training thread and the controls both draw
+        self.quiet: int | None = None  # the thread in which the panel itself sets controls
         self.seen: dict[str, Observed] = {}
         self.followed = 0  # observations of the live training that have arrived
-        self.source = widgets.Dropdown(options=[("the recorded training", RECORDED)], description="training", **WIDE)
+        self.source = choice("rdlib-paths-source", "training", [("the recorded training", RECORDED)])
         self.epoch = widgets.SelectionSlider(options=[("0", 0)], description="after epoch", **WIDE)
         self.image = widgets.IntSlider(0, 0, 0, description="test image", **WIDE)
         self.stage = widgets.IntSlider(1, 1, STAGES, description="maps after stage", **WIDE)
@@ -41,12 +44,12 @@ class PathsPanel(Panel):
         controls |= {"stage": self.stage, "first": self.first}
         for name, control in controls.items():
             control.add_class(f"rdlib-paths-{name}")
+            control.set_state = self.whole(control.set_state)
         self.view = widgets.VBox([*controls.values(), self.message, self.picture])
         self.view.add_class("rdlib-paths")
-        self.source.observe(self.switch, "value")
-        self.stage.observe(self.restage, "value")
-        for control in (self.epoch, self.image, self.first):
-            control.observe(self.show, "value")
+        callbacks = {"source": self.switch, "stage": self.restage}
+        for name, control in controls.items():
+            control.observe(self.unless_own(callbacks.get(name, self.show)), "value")
         self.switch()
         if training is not None:
             training.on_observation = self.follow
@@ -61,7 +64,8 @@ class PathsPanel(Panel):
             observed = self.observed()
             last = len(observed.observations) - 1
             self.reach(last if self.source.value == LIVE else (last + 1) // 2)
-            self.quietly(self.image, max=len(observed.images) - 1)
+            with self.quietly():
+                self.image.max = len(observed.images) - 1
             self.restage()
 
     @guarded
@@ -69,7 +73,8 @@ class PathsPanel(Panel):
         """Another stage has another number of channels."""
         with self.lock:
             channels = self.observed().observations[0].teacher[self.stage.value - 1].shape[1]
-            self.quietly(self.first, max=max(1, channels - CHANNELS + 1))
+            with self.quietly():
+                self.first.max = max(1, channels - CHANNELS + 1)
             self.show()
 
     @guarded
@@ -115,21 +120,43 @@ class PathsPanel(Panel):
     def reach(self, moment: int) -> None:
         """Let the slider reach every epoch observed so far, and put it at one of them."""
         epochs = [seen.epoch for seen in self.observed().observations]
-        options = [(str(epoch), i) for i, epoch in enumerate(epochs)]
-        self.quietly(self.epoch, options=options, value=moment)
+        with self.quietly(), self.epoch.hold_sync():
+            self.epoch.options = [(str(epoch), i) for i, epoch in enumerate(epochs)]
+            self.epoch.value = moment
 
     def name_sources(self) -> None:
         """List the trainings there are."""
         recorded = self.seen[RECORDED].name if RECORDED in self.seen else "the recorded training"
         live = [(self.seen[LIVE].name, LIVE)] if LIVE in self.seen else []
-        self.quietly(self.source, self.switch, options=[(recorded, RECORDED), *live], value=self.source.value)
+        chosen = self.source.value
+        with self.quietly(), self.source.hold_sync():
+            self.source.options = [(recorded, RECORDED), *live]
+            self.source.value = chosen
 
-    def quietly(self, control: widgets.Widget, handler: Any = None, **traits: Any) -> None:
-        """Change a control without answering to it."""
-        handler = handler or self.show
-        control.unobserve(handler, "value")
-        try:
-            for name, value in traits.items():
-                setattr(control, name, value)
-        finally:
-            control.observe(handler, "value")
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """What this thread sets meanwhile is the panel's own doing, which no callback answers."""
+        with self.lock:
+            before, self.quiet = self.quiet, threading.get_ident()
+            try:
+                yield
+            finally:
+                self.quiet = before
+
+    def unless_own(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Calls back for what the reader sets: that comes in another thread, or in the same one at another time."""
+
+        def answer(change: Any) -> None:
+            if self.quiet != threading.get_ident():
+                callback(change)
+
+        return answer
+
+    def whole(self, set_state: Callable[[Any], None]) -> Callable[[Any], None]:
+        """What a browser sends is set before or after a setting of the panel's, not amid it: none undoes the other."""
+
+        def locked(state: Any) -> None:
+            with self.lock:
+                set_state(state)
+
+        return locked

@@ -1,7 +1,5 @@
 """Panel (d), results: filter all records of a store, group them, see means with every run, download the numbers."""
 
-import base64
-import html
 import textwrap
 from typing import Any
 
@@ -14,7 +12,8 @@ from matplotlib.figure import Figure
 
 from rdlib.catalogue import APART, SETTINGS, TOP1, catalogue, grouped, select, values
 from rdlib.figures import COLOURS, NETWORK_COLOURS
-from rdlib.panels.panel import Panel, guarded
+from rdlib.panels.numbers import STATISTICS, as_html, conditions, count, description, link, named, plainly
+from rdlib.panels.panel import Panel, choice, fit, guarded
 from rdlib.profiles import PROFILES
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.rows import SHORTCUTS, TAUGHT
@@ -31,13 +30,12 @@ FILTERS = {  # columns of the catalogue and what their control is called
     "protocol": "protocol",
 }
 ANY, NONE = "any", "none"  # ipywidgets shows nothing where a choice is None
-PERCENT = ("mean", "std", "min", "max")
-STATISTICS = ("n", *PERCENT, "mixes")
 BELOW = 0.34  # of a line: where the runs are, under the mean
 MISSING, ONE = "#999999", COLOURS["plain, JointRD"]
 KEYED = 10  # colours that a legend can have
 DRAWN, AXES = 20, 3  # groups, and data sets with their splits, that are drawn in 0.2 s; the table has all
-WIDTH, LINE, LABEL = 7.8, 0.19, 44  # inches of the figure, inches a group, characters of a row's name
+WIDTH, LINE = 7.8, 0.19  # inches of the figure, inches a group
+LABEL, TOLD = 44, 110  # characters of a line of a row's name, and of the filters
 SHADES = {SHORTCUTS["all"]: COLOURS["ResNet"], "ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"]}
 SHADES |= {SHORTCUTS[kept]: colour for kept, colour in NETWORK_COLOURS.items()}
 
@@ -64,8 +62,8 @@ class ResultsPanel(Panel):
             description="methods (Ctrl-click for several)",
             rows=7,
             style={"description_width": "initial"},
-            layout={"width": "44em", "max_width": "100%"},
         )
+        fit(self.methods)
         self.methods.add_class("rdlib-results-method")
         by = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
         by = by if "method" in by else ["method", *by]
@@ -97,6 +95,13 @@ class ResultsPanel(Panel):
         return value if value in values(self.frame, column) else ANY
 
     @property
+    def admitted(self) -> dict[str, Any]:
+        """The values that each filter admits, by column; none where it admits any."""
+        chosen = {column: (control.value,) for column, control in self.filters.items()}
+        chosen["method"] = self.methods.value
+        return {column: () if ANY in ticked else ticked for column, ticked in chosen.items()}
+
+    @property
     def coloured(self) -> str | None:
         return None if self.colour.value == NONE else self.colour.value
 
@@ -106,9 +111,7 @@ class ResultsPanel(Panel):
     @guarded
     def changed(self, _: object = None) -> None:
         """Show what the controls ask for."""
-        wanted = {column: None if control.value == ANY else control.value for column, control in self.filters.items()}
-        methods = () if ANY in self.methods.value else self.methods.value
-        self.runs = select(self.frame, **wanted, method=methods)
+        self.runs = select(self.frame, **self.admitted)
         by = [column for column in (self.rows.value, self.coloured) if column]
         self.groups = grouped(self.runs, by)
         self.say(". ".join([self.summary(), *skipped_in_short(self.skipped)]))
@@ -116,7 +119,8 @@ class ResultsPanel(Panel):
             self.picture.png, self.picture.alt, self.picture.value = b"", "", ""
             self.links.value = self.table.value = ""
             return
-        self.picture.show(self.draw(), description(self.groups))
+        alt = f"{conditions(self.admitted, self.runs)}. {description(self.groups)}."
+        self.picture.show(self.draw(), alt)
         self.links.value = " &nbsp; ".join(
             [
                 link(self.runs, f"Download CSV of the runs ({len(self.runs)})", "rdlib-results.csv"),
@@ -164,9 +168,12 @@ class ResultsPanel(Panel):
         keys = [named(colour, value) for value in keyed]
         columns = max(1, int(WIDTH / (0.6 + 0.085 * max(map(len, keys), default=1))))
         legend = 0.24 * -(-len(keys) // columns) + (0.15 if keys else 0)
+        told = textwrap.wrap(conditions(self.admitted, self.runs), TOLD)
         heights = [LINE * (places(part[rows])[-1] + 1.7) for part in parts]
-        height = sum(heights) + 0.82 * len(parts) + legend + 0.05
-        figure, top = Figure(figsize=(WIDTH, height)), 0.0
+        above = 0.1 + 0.16 * len(told)
+        height = above + sum(heights) + 0.82 * len(parts) + legend + 0.05
+        figure, top = Figure(figsize=(WIDTH, height)), above
+        figure.text(0.1 / WIDTH, 1 - 0.08 / height, "\n".join(told), fontsize=9, color="#555", va="top")
         for part, label, tall in zip(parts, labels, heights, strict=True):
             top += 0.32 + tall
             ax = figure.add_axes((left / WIDTH, 1 - top / height, (WIDTH - left - 1) / WIDTH, tall / height))
@@ -210,33 +217,10 @@ class ResultsPanel(Panel):
         ax.spines[["top", "right"]].set_visible(False)
 
 
-def choice(name: str, label: str, options: list[tuple[str, Any]], value: Any) -> widgets.Dropdown:
-    """A labelled drop-down list that browser tests find by the class `name`."""
-    style, layout = {"description_width": "initial"}, {"width": "auto"}
-    control = widgets.Dropdown(options=options, value=value, description=label, style=style, layout=layout)
-    control.add_class(name)
-    return control
-
-
-def plainly(value: Any) -> str:
-    return "none" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
-
-
 def skipped_in_short(skipped: list[str]) -> list[str]:
     """The first record that could not be read, with its reason, and how many more."""
     more = [f"{count(len(skipped) - 1, 'more record')} cannot be read either"] if len(skipped) > 1 else []
     return [f"Skipped: {skipped[0]}", *more] if skipped else []
-
-
-def named(column: str | None, value: Any) -> str:
-    """A value as the picture names it: a number never without its column."""
-    if value == SHORTCUTS["all"]:
-        return "all shortcuts"
-    return value if isinstance(value, str) and value else f"{column} {plainly(value)}"
 
 
 def labels_of(part: pd.DataFrame, rows: str, colour: str | None) -> list[str]:
@@ -267,34 +251,3 @@ def palette(column: str, everything: list[Any], shown: list[Any]) -> dict[Any, A
     if len(everything) <= 10:
         return dict(zip(everything, sns.color_palette("colorblind", len(everything)), strict=True))
     return dict(zip(shown, sns.husl_palette(len(shown), l=0.5), strict=True))
-
-
-def description(groups: pd.DataFrame) -> str:
-    """The picture in words, for whom cannot see it; the table has all the numbers."""
-    parts = []
-    keys = [column for column in groups.columns if column not in (*APART, *STATISTICS)]
-    for (dataset, split), part in groups.groupby(list(APART), sort=False):
-        lines = part.sort_values("mean").iloc[[0, -1]].to_dict("records")
-        ends = [f"{line['mean']:.2f} % ({', '.join(named(key, line[key]) for key in keys)})" for line in lines]
-        parts.append(f"{dataset}, {split} top-1 of {count(len(part), 'group')}, mean from {' to '.join(ends)}")
-    return "; ".join(parts)
-
-
-def link(table: pd.DataFrame, text: str, name: str) -> str:
-    """A link that holds the table itself as CSV, numbers in full."""
-    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
-    return f'<a download="{name}" href="data:text/csv;charset=utf-8;base64,{data}">{html.escape(text)}</a>'
-
-
-def as_html(groups: pd.DataFrame) -> str:
-    """The groups as a table, top-1 in percent to two digits; it scrolls where it is long."""
-    shown = groups.copy()
-    for column in groups.columns:
-        exact = column not in PERCENT
-        shown[column] = [plainly(value) if exact else percent(value) for value in groups[column]]
-    shown.columns = pd.Index([f"{column} (%)" if column in PERCENT else column for column in groups.columns])
-    return f'<div style="max-height:28em;overflow:auto">{shown.to_html(index=False, border=0, justify="left")}</div>'
-
-
-def percent(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"

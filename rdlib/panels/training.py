@@ -7,13 +7,13 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from rdlib.curve_figures import Series, curves, looks, of_epochs
+from rdlib.curve_figures import Series, curves, heading, looks, of_epochs
 from rdlib.live import NETWORKS, Live, rows_for
 from rdlib.models import StagedResNet
 from rdlib.observation import Observed
-from rdlib.panels.panel import Panel, guarded
+from rdlib.panels.panel import Panel, choice, guarded
 from rdlib.profiles import PROFILES, Profile
-from rdlib.runs import Store
+from rdlib.runs import Run, Store
 from rdlib.tables import COMPARISONS, TABLES, Cell, fill_command, records_of, rows_of
 
 DEPTHS, RATES, MOST_EPOCHS = (18, 34), (0.1, 0.9), 30
@@ -33,6 +33,7 @@ class TrainingPanel(Panel):
     def __init__(self, store: Store | None = None, profile: Profile = PROFILES["quick"]):
         super().__init__()
         self.store, self.profile = store or Store(), profile
+        Live.stop_running()  # of a panel made before: where its cell runs again, nothing else could
         self.lock = threading.RLock()  # the training thread and the controls both draw
         self.live: Live | None = None
         self.teachers: dict[str, StagedResNet] = {}
@@ -54,10 +55,10 @@ class TrainingPanel(Panel):
         first = next(iter(self.rows))
         options = [(row.name, row) for row in self.rows[first]]
         start = [row for how in AT_FIRST for row in self.rows[first] if (row.shortcuts, row.method) == ("none", how)]
-        self.tables = [choice(f"table-{i}", f"{which} network of", names, first) for i, which in COUNTED]
-        self.cells = [choice(f"row-{i}", "row", options, start[i - 1], "38em") for i, _ in COUNTED]
+        self.tables = [choice(f"rdlib-training-table-{i}", f"{which} network of", names, first) for i, which in COUNTED]
+        self.cells = [choice(f"rdlib-training-row-{i}", "row", options, start[i - 1]) for i, _ in COUNTED]
         seeds = [("all (mean and range)", ALL), *((str(seed), seed) for seed in self.profile.seeds)]
-        self.seed = choice("seed", "seed", seeds, ALL)
+        self.seed = choice("rdlib-training-seed", "seed", seeds, ALL)
         for table in self.tables:
             table.observe(self.relist, "value")
         for control in (*self.cells, self.seed):
@@ -68,11 +69,12 @@ class TrainingPanel(Panel):
     def make_live_controls(self) -> None:
         names = [(name, name) for name in NETWORKS]
         self.networks = [
-            choice(f"network-{i}", f"{which} network", names, f"plain, {how}", "22em")
+            choice(f"rdlib-training-network-{i}", f"{which} network", names, f"plain, {how}")
             for (i, which), how in zip(COUNTED, AT_FIRST, strict=True)
         ]
-        self.depth = choice("depth", "depth (layers)", [(str(d), d) for d in DEPTHS], DEPTHS[-1])
-        self.rate = choice("rate", "learning rate (peak)", [(f"{r:g}", r) for r in RATES], RATES[-1])
+        depths, rates = [(str(depth), depth) for depth in DEPTHS], [(f"{rate:g}", rate) for rate in RATES]
+        self.depth = choice("rdlib-training-depth", "depth (layers)", depths, DEPTHS[-1])
+        self.rate = choice("rdlib-training-rate", "learning rate (peak)", rates, RATES[-1])
         wide = {"style": {"description_width": "initial"}}
         self.epochs = widgets.IntSlider(10, 1, MOST_EPOCHS, description="epochs (each)", **wide)
         self.live_seed = widgets.BoundedIntText(0, 0, 9999, description="seed (0 to 9999)", **wide)
@@ -124,7 +126,15 @@ class TrainingPanel(Panel):
             found, epochs, sentence = self.recorded() if self.source.value == RECORDED else self.trained()
             self.say(sentence)
             words = "; ".join(f"{one.name}: {one.legend}" for one in found) or "none yet"
-            self.picture.show(curves(found, epochs), f"Training top-1 and loss, epoch by epoch. {words}.")
+            title = heading(self.profile.dataset, self.chosen())
+            alt = f"Training top-1 and loss (log scale), epoch by epoch, on {title}. {words}."
+            self.picture.show(curves(found, epochs, title), alt)
+
+    def chosen(self) -> list[Run]:
+        """A run of each network that the picture is about."""
+        if self.source.value == RECORDED:
+            return [cell.value.runs[0] for cell in self.cells]
+        return [curve.run for curve in self.live.curves] if self.live else []
 
     def recorded(self) -> tuple[list[Series], int, str]:
         """The records of both rows, the epochs of the longer, and which are missing."""
@@ -202,12 +212,3 @@ class TrainingPanel(Panel):
 
 COUNTED = ((1, "first"), (2, "second"))
 WRAPPED = {"flex_flow": "row wrap"}
-
-
-def choice(name: str, label: str, options: list[tuple[str, Any]], value: Any, width: str = "16em") -> widgets.Dropdown:
-    """A labelled dropdown that a browser test finds as `rdlib-training-NAME`."""
-    layout = {"width": width, "max_width": "100%"}
-    style = {"description_width": "initial"}
-    made = widgets.Dropdown(options=options, value=value, description=label, style=style, layout=layout)
-    made.add_class(f"rdlib-training-{name}")
-    return made
