@@ -26,7 +26,7 @@ console = Console(soft_wrap=True, highlight=False, markup=False)
 
 def within(store: Path, published: Path) -> Path:
     """Where a store keeps the record that the published store keeps there."""
-    return store / published.relative_to(RESULTS)
+    return store / FOLDER.name / published.name
 
 
 @measure_app.command("memory")
@@ -64,7 +64,7 @@ def measure_latency(
     compared = candidates(depth or (50, 34, 18), side or (224, 32))
     if with_matched:
         compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
-    path = to or next_path(within(store, FOLDER))
+    path = to or next_path(store / FOLDER.name)
     try:
         latency.measure(
             compared,
