@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def values(self) -> list[float]:
-        """The lowest and the highest, one where they were not told apart, none where it was not run."""
+        """Ours: one number, or the lowest and the highest, or none."""
         return [value for value in (self.value, self.highest) if not math.isnan(value)]
 
     @property

@@ -207,7 +207,7 @@ def verdict(store: Store) -> list[Reading]:
     return found
 
 
-def claim(store: Store) -> Linked:
+def judged(store: Store) -> Linked:
     """The verdicts as a table, with their rule beneath."""
     columns = ("reading", "ours", "interval", "n", "protocol", "verdict")
     return Linked(pd.DataFrame([{name: getattr(one, name) for name in columns} for one in verdict(store)]), [RULE])

@@ -445,7 +445,7 @@ def test_the_verdict_needs_the_whole_interval_and_names_what_was_not_run(store: 
         command = fill_command(PROFILES["imagenet"], "transfer", store)
         assert (absent.verdict, absent.fill) == ("not run", command)
         assert absent.paper.startswith("slightly above")
-    shown = transfer_table.claim(store)
+    shown = transfer_table.judged(store)
     assert list(shown.table["verdict"]) == [one.verdict for one in transfer_table.verdict(store)]
     assert " ".join(str(shown).split()).endswith(transfer_table.RULE), "the rule stands under the table"
 
