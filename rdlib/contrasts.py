@@ -41,7 +41,7 @@ def contrasts(
                     "difference": signed(gap),
                     "95 %": interval(gap),
                     "verdict": verdict(gap),
-                    "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table),
+                    "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table, store),
                 }
             )
     found = pd.DataFrame(lines)

@@ -11,12 +11,16 @@ from rdlib import data
 from rdlib.errors import RdlibError
 from rdlib.latency_record import records as latency_records
 from rdlib.linked import Linked
+from rdlib.parts import PARTS
 from rdlib.profiles import PROFILES
 from rdlib.runs import Record, Store
 from rdlib.sources import KNOWN
 from rdlib.tables import NAMED, TABLES, rows_of
 
-EXAMPLES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}  # training and test images as published
+EXAMPLES = {
+    "cifar10": (50_000, 10_000),
+    "cifar100": (50_000, 10_000),
+}  # training and test images, each class alike
 
 
 def versions(records: Iterable[Record]) -> str:
@@ -106,9 +110,13 @@ def sets(records: Iterable[Record]) -> Linked:
 def sizes(name: str) -> dict[str, str]:
     """Classes, side in pixels and images of each split; empty where neither published nor embedded."""
     counts: tuple[int, ...] = ()
-    if name in EXAMPLES:
-        counts = (*KNOWN[name], *EXAMPLES[name])
-    elif name.startswith("digits"):  # comes with scikit-learn, so that this reads the same on every machine
+    part = PARTS.get(name)
+    whole = part.whole if part else name
+    if whole in EXAMPLES:
+        of, side = KNOWN[whole]
+        classes = len(part.classes) if part else of
+        counts = (classes, side, *(images * classes // of for images in EXAMPLES[whole]))
+    elif whole == "digits":  # comes with scikit-learn, so that this reads the same on every machine
         try:
             images = data.load(name)
             counts = (len(images.classes), images.side, len(images.train), len(images.test))

@@ -13,7 +13,7 @@ from rdlib.tables import as_markdown, as_text
 WIDTH = 120  # characters of a line of text
 NUMBERS = "notebook"  # a column of two-digit numbers of notebooks
 NOTEBOOK = re.compile(r"(?<![(/\w])\d\d_[a-z]\w*\b")
-COMMAND = re.compile(r"python -m rdlib [\w -]*\w")
+COMMAND = re.compile(r"python -m rdlib [\w ./'-]*[\w']")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

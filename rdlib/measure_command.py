@@ -10,10 +10,12 @@ from rdlib import evidence_record, int8, latency, memory, observation_record, ri
 from rdlib.candidates import candidates, matched
 from rdlib.engines import ENGINES, TOLERANCES, choose
 from rdlib.latency_record import Settings, next_path
+from rdlib.measured import FOLDER
 from rdlib.profiles import PROFILES, profile
 from rdlib.runs import RESULTS, Store
 from rdlib.tables import as_text
 
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
 ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))
 
 measure_app = typer.Typer(
@@ -22,17 +24,24 @@ measure_app = typer.Typer(
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
+def within(store: Path, published: Path) -> Path:
+    """Where a store keeps the record that the published store keeps there."""
+    return store / FOLDER.name / published.name
+
+
 @measure_app.command("memory")
 def measure_memory(
-    to: Annotated[Path, typer.Option(help="The record to write.")] = memory.RECORD,
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/memory.json.")] = None,
 ) -> None:
     """Feature-map memory of every network of table 1, planned and measured, on the CPU."""
     compared = [*candidates(), *matched()]
     count = iter(range(1, len(compared) + 1))
-    record = memory.measure_all(compared, to, lambda name: console.print(f"{next(count)}/{len(compared)} {name}"))
+    path = to or within(store, memory.RECORD)
+    record = memory.measure_all(compared, path, lambda name: console.print(f"{next(count)}/{len(compared)} {name}"))
     for what, title in (("peak", "planned peak"), ("arena", "measured")):
         console.print(f"\n{title}, MiB (times less than the ResNet)\n{as_text(memory.table(record['rows'], what))}")
-    console.print(f"\nwritten: {to.name}")
+    console.print(f"\nwritten: {path.name}")
 
 
 @measure_app.command("latency")
@@ -48,13 +57,14 @@ def measure_latency(
     repetitions: Annotated[int, typer.Option(help="Timed passes of every cell.")] = Settings.repetitions,
     warmup: Annotated[int, typer.Option(help="Rounds before them that are not kept.")] = Settings.warmup,
     threads: Annotated[int, typer.Option(help="Threads of every engine.")] = Settings.threads,
-    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/latency-<n>.json.")] = None,
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/latency-<n>.json.")] = None,
 ) -> None:
     """Latency of the networks of table 2, taking turns in one process; run it on a machine that does nothing else."""
     compared = candidates(depth or (50, 34, 18), side or (224, 32))
     if with_matched:
         compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
-    path = to or next_path()
+    path = to or next_path(store / FOLDER.name)
     try:
         latency.measure(
             compared,
@@ -73,12 +83,12 @@ def measure_latency(
 @measure_app.command("int8")
 def measure_int8(
     profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
-    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
-    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/int8-PROFILE.json.")] = None,
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/int8-PROFILE.json.")] = None,
 ) -> None:
     """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
     chosen = profile(profile_name)
-    path = to or int8.path_of(chosen)
+    path = to or within(store, int8.path_of(chosen))
     int8.measure(chosen, Store(store), path, console.print)
     console.print(f"\n{as_text(int8.table(chosen, path))}")
 
@@ -86,14 +96,12 @@ def measure_int8(
 @measure_app.command("teaching")
 def measure_teaching(
     profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
-    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
-    to: Annotated[
-        Path | None, typer.Option(help="The record; default: results/measured/teaching-PROFILE.json.")
-    ] = None,
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/teaching-PROFILE.json.")] = None,
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
     chosen = profile(profile_name)
-    path = to or evidence_record.path_of(chosen)
+    path = to or within(store, evidence_record.path_of(chosen))
     evidence_record.measure(chosen, Store(store), path, console.print)
     console.print(f"\n{as_text(evidence_record.overview(chosen, path))}")
 
@@ -101,14 +109,14 @@ def measure_teaching(
 @measure_app.command("paths")
 def measure_paths(
     profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
-    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
+    store: StoreOption = RESULTS,
     to: Annotated[
-        Path | None, typer.Option(help="The record; default: results/measured/paths-PROFILE.safetensors.")
+        Path | None, typer.Option(help="The record; default: STORE/measured/paths-PROFILE.safetensors.")
     ] = None,
 ) -> None:
     """Train the JointRD network of a profile again and record feature maps and every path's logits of 20 images."""
     chosen = profile(profile_name)
-    path = to or observation_record.path_of(chosen)
+    path = to or within(store, observation_record.path_of(chosen))
     observation_record.measure(chosen, Store(store), path, console.print)
     console.print(f"\nwritten: {path.name}")
 
@@ -116,12 +124,12 @@ def measure_paths(
 @measure_app.command("rivals")
 def measure_rivals(
     profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
-    store: Annotated[Path, typer.Option("--store", help="Folder of records and weights.")] = RESULTS,
-    to: Annotated[Path | None, typer.Option(help="The record; default: results/measured/rivals-PROFILE.json.")] = None,
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/rivals-PROFILE.json.")] = None,
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
     chosen = profile(profile_name)
-    path = to or rival_costs.path_of(chosen)
+    path = to or within(store, rival_costs.path_of(chosen))
     rival_costs.measure(chosen, Store(store), path, console.print)
     for part in ("networks", "paper_size"):
         for columns in (rival_table.COUNTED, rival_table.TIMED):

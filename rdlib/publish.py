@@ -13,7 +13,7 @@ from rdlib.errors import RecordError
 from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
 from rdlib.scorecard import card, summary
-from rdlib.tables import NAMED, TABLES, as_markdown, frame, rows_of
+from rdlib.tables import NAMED, TABLES, as_markdown, frame, in_store, rows_of
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -49,16 +49,19 @@ def measured_table(what: str, store: Store) -> pd.DataFrame:
     folder = store.root / "measured"
     if what == "memory":
         path = folder / memory.RECORD.name
-        return memory_summary(memory.read(path)["rows"]) if path.exists() else to_fill(memory.COMMAND)
+        return memory_summary(memory.read(path)["rows"]) if path.exists() else to_fill(in_store(memory.COMMAND, store))
     if what == "latency":
         machines = speedup.by_machine(latency_record.records(folder))
         shown = [
             (machine, speedup.table(speedup.first_of_each(of.values()), 224, 1, 50)) for machine, of in machines.items()
         ]
         lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
-        return pd.concat(lines) if lines else to_fill("python -m rdlib measure latency")
+        return pd.concat(lines) if lines else to_fill(in_store(latency_record.COMMAND, store))
     chosen = PROFILES[what.removeprefix("int8 ")]
-    return int8.table(chosen, folder / int8.path_of(chosen).name)
+    table = int8.table(chosen, folder / int8.path_of(chosen).name)
+    if "to fill" in table:
+        table["to fill"] = [in_store(command, store) if command else "" for command in table["to fill"]]
+    return table
 
 
 def memory_summary(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

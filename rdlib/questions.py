@@ -10,11 +10,11 @@ from rdlib.evidence import PARTS
 from rdlib.models import STAGES
 from rdlib.planner import OUT_OF_PLACE
 from rdlib.profiles import PROFILES, Profile
-from rdlib.readings import FAILS, FULL, REDUCED, Reading, beyond, told
+from rdlib.readings import FAILS, FULL, HOLDS, IN_PART, REDUCED, UNDECIDED, Reading, beyond, told
 from rdlib.rival_table import JOINTRD, Line
 from rdlib.rows import SHORTCUTS, Row
 from rdlib.runs import Store
-from rdlib.tables import Cell, fill_command, records_of, rows_of
+from rdlib.tables import Cell, fill_command, in_store, records_of, rows_of
 
 TEACHING, RIVALS, ABLATIONS = "08_who_teaches_early_layers", "09_rivals", "07_what_is_jointrd"
 CIFAR = "04_table3_cifar"
@@ -38,7 +38,7 @@ def gradients(profile: Profile, store: Store) -> tuple[list[Reading], list[Readi
     Raises RecordError where the record is damaged.
     """
     found = evidence_record.read(profile, store.root / "measured" / evidence_record.path_of(profile).name)
-    fill = evidence_record.command(profile) if evidence_record.rows(profile) else ""
+    fill = in_store(evidence_record.command(profile), store) if evidence_record.rows(profile) else ""
     protocol = protocol_name(profile)
     blank = Reading(DOMINATES, "", told("claim_gradients_early"), protocol=protocol, look=TEACHING, fill=fill)
     fading = replace(blank, claim=FADES, paper=told("claim_gradients_later"))
@@ -113,20 +113,29 @@ def ablations(profile: Profile, store: Store) -> list[Reading]:
 
 
 def changed(blank: Reading, changes: Mapping[str, Row], profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus rows of the ablations, each under the name of its reading."""
-    jointrd = next((row for row in rows_of(profile, "ablations") if row.method == "JointRD"), None)
-    if jointrd is None:  # ImageNet has no ablations
+    """JointRD minus rows of the ablations with the same shortcuts, each under the name of its reading."""
+    jointrd, found = unchanged(rows_of(profile, "ablations")), []
+    if not jointrd:  # ImageNet has no ablations
         return [blank.untested]
-    found = []
     for reading, row in changes.items():
-        gap = difference(jointrd, row, store)
+        gap = difference(jointrd[row.shortcuts], row, store)
         found.append(on_tune(replace(blank, reading=reading), row, profile, store).filled(gap, beyond(gap)))
+    return found
+
+
+def unchanged(rows: Sequence[Row]) -> dict[str, Row]:
+    """JointRD as the paper has it, by the shortcuts of its student: the first row of each with its options."""
+    found: dict[str, Row] = {}
+    options = next((row.runs[0].options for row in rows if row.method == "JointRD"), None)
+    for row in rows:
+        if (row.runs[0].method, row.runs[0].options) == ("JointRD", options):
+            found.setdefault(row.shortcuts, row)
     return found
 
 
 def on_tune(blank: Reading, row: Row, profile: Profile, store: Store) -> Reading:
     protocol = f"{protocol_of(row, store)}, tune split"
-    return replace(blank, protocol=protocol, look=ABLATIONS, fill=fill_command(profile, "ablations"))
+    return replace(blank, protocol=protocol, look=ABLATIONS, fill=fill_command(profile, "ablations", store))
 
 
 def command_published(store: Store) -> list[Reading]:
@@ -138,14 +147,14 @@ def command_published(store: Store) -> list[Reading]:
             for own in (row for row in rows if row.method == "feature distance"):
                 gap = difference(find(rows, own.depth, "JointRD", own.shortcuts), own, store)
                 what = (f"{profile.name}-{own.depth}", SHORTCUTS[own.shortcuts], own.setting)
-                reading, fill = ", ".join(part for part in what if part), fill_command(profile, table)
+                reading, fill = ", ".join(part for part in what if part), fill_command(profile, table, store)
                 ran = replace(blank, reading=reading, protocol=protocol_of(own, store), fill=fill)
                 found.append(ran.filled(gap, beyond(gap)))
     return found
 
 
 def settings_released(profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus what else the released code trains, on the tune split."""
+    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
     blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
     rows = [row for group in comparisons.by_question(profile).values() for row in group]
     named = {RELEASED[row.method]: row for row in rows if row.method in RELEASED}
@@ -153,13 +162,23 @@ def settings_released(profile: Profile, store: Store) -> list[Reading]:
 
 
 def best_epochs(profile: Profile, store: Store) -> list[Reading]:
-    """How far the best epoch flatters, which the released code prints: best minus last, on the tune split."""
+    """How far the best epoch flatters, which the released code prints: best minus last, on the tune split.
+
+    It never falls below 0. Holds where every seed gains and the whole interval lies above 0; in part where any seed
+    gains; does not hold where none does; cannot tell where none of fewer than LEAST does.
+    """
     blank, found = Reading("the best epoch flatters", "", told("code_best_epoch"), look=ABLATIONS), []
     for row in rows_of(profile, "ablations"):
         if row.depth == profile.depths[0] and row.method in ("cross-entropy", "JointRD"):
             curves = [[epoch["tune_top1"] for epoch in record.history] for record in records_of(row, store)]
             gain = Cell(tuple(max(curve) - curve[-1] for curve in curves if curve), len(row.runs))
             ran = on_tune(replace(blank, reading=row.name.removesuffix(", tune split")), row, profile, store)
-            never = len(gain.values) >= LEAST and not any(gain.values)
-            found.append(ran.filled(gain, FAILS if never else beyond(gain)))
+            found.append(ran.filled(gain, flatters(gain)))
     return found or [blank.untested]
+
+
+def flatters(gain: Cell) -> str:
+    """The verdict of `best_epochs` on one network."""
+    if all(gain.values) and beyond(gain) == HOLDS:
+        return HOLDS
+    return IN_PART if any(gain.values) else FAILS if len(gain.values) >= LEAST else UNDECIDED

@@ -1,7 +1,7 @@
 """One reading of a claim: our number beside the paper's, with its interval, and a verdict that follows by rule."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rdlib.differences import LEAST, bounds
@@ -18,14 +18,15 @@ class Reading:
     """One way to read a claim and what the records say of it.
 
     claim: what the readings of one claim share. value, low, high: ours and its 95 % interval, printed by `form`; NaN
-    where there is none. n: seeds, or timed passes. more: further columns. look: the notebook that shows it. fill: the
-    command that makes missing records.
+    where there is none. highest: where it was measured in several sessions, `value` is the lowest. n: seeds, or timed
+    passes. more: further columns. look: the notebook that shows it. fill: the command that makes missing records.
     """
 
     claim: str
     reading: str
     paper: str = ""
     value: float = math.nan
+    highest: float = math.nan
     low: float = math.nan
     high: float = math.nan
     form: str = "{:+.1f}"
@@ -38,7 +39,12 @@ class Reading:
 
     @property
     def ours(self) -> str:
-        return "" if math.isnan(self.value) else self.form.format(self.value)
+        return span([self.form.format(value) for value in self.values])
+
+    @property
+    def values(self) -> list[float]:
+        """Ours: one number, or the lowest and the highest, or none."""
+        return [value for value in (self.value, self.highest) if not math.isnan(value)]
 
     @property
     def interval(self) -> str:
@@ -56,6 +62,11 @@ class Reading:
         low, high = bounds(cell) if len(cell.values) >= LEAST else (math.nan, math.nan)
         fill = self.fill if len(cell.values) < cell.wanted else ""
         return replace(self, value=cell.mean, low=low, high=high, n=len(cell.values), verdict=verdict, fill=fill)
+
+
+def span(ranked: Sequence[str]) -> str:
+    """From the first to the last."""
+    return " to ".join(dict.fromkeys([*ranked[:1], *ranked[-1:]]))
 
 
 def beyond(cell: Cell, bar: float = 0.0) -> str:

@@ -17,7 +17,7 @@ from rdlib.profiles import Profile
 from rdlib.rival_costs import RMNET
 from rdlib.rows import Row
 from rdlib.runs import Run, Store
-from rdlib.tables import Cell, fill_command, rows_of
+from rdlib.tables import Cell, fill_command, in_store, rows_of
 from rdlib.ways import METHODS
 
 SCRATCH, TEACHER = "scratch", "teacher"
@@ -74,20 +74,21 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
     RecordError for a record that is damaged or was edited.
     """
     rows, costs = rows_of(profile, table), rival_costs.read(profile, path) or {}
+    again = in_store(rival_costs.command(profile), store if path else Store())  # without a path: the published costs
     found = [
-        line_of(row, profile, store, table, costs, rival_costs.key(same))
+        line_of(row, store, fill_command(profile, table, store), costs, rival_costs.key(same), again)
         for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True)
     ]
-    return [found[0], rmnet_line(profile, rows[0], store, costs), *found[1:]] if rows else []
+    return [found[0], rmnet_line(rows[0], store, costs, again), *found[1:]] if rows else []
 
 
-def line_of(row: Row, profile: Profile, store: Store, table: str, costs: Mapping[str, Any], key: str) -> Line:
+def line_of(row: Row, store: Store, train: str, costs: Mapping[str, Any], key: str, measure: str) -> Line:
     records = [record for run in row.runs if (record := store.record(run)) is not None]
     top1 = {record.run.seed: record.top1 for record in records}
     training = costs.get("ways", {}).get(key, {})
     network = costs["networks"][training["deploys"]] if training else {}
-    lacks = [] if len(top1) == len(row.runs) else [fill_command(profile, table)]
-    lacks += [] if training else [rival_costs.command(profile)]
+    lacks = [] if len(top1) == len(row.runs) else [train]
+    lacks += [] if training else [measure]
     bare = row.shortcuts == "none"
     way = row.method if bare else f"ResNet, {row.method.removesuffix(', fine-tuned')}"
     run = row.runs[0]
@@ -95,7 +96,7 @@ def line_of(row: Row, profile: Profile, store: Store, table: str, costs: Mapping
     return Line(*what, training, network, "; ".join(lacks))
 
 
-def rmnet_line(profile: Profile, resnet: Row, store: Store, costs: Mapping[str, Any]) -> Line:
+def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str) -> Line:
     """RMNet's rewrite of the ResNets of a row: no training but theirs, and a network of its own.
 
     Only of ResNets as accurate as their records say: weights that were made again elsewhere may be others.
@@ -108,7 +109,7 @@ def rmnet_line(profile: Profile, resnet: Row, store: Store, costs: Mapping[str, 
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})
-    lacks = "" if len(top1) == len(resnet.runs) else rival_costs.command(profile)
+    lacks = "" if len(top1) == len(resnet.runs) else measure
     rate = resnet.runs[0].recipe.learning_rate
     return Line(RMNET, TEACHER, top1, len(resnet.runs), False, False, rate, training, network, lacks)
 

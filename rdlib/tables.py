@@ -3,6 +3,7 @@
 Nothing here is typed by hand: our numbers come from records, reported ones from `results/paper.csv`.
 """
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,7 +19,7 @@ from rdlib.models import Shortcuts
 from rdlib.profiles import Profile
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.rows import SHORTCUTS, TAUGHT, Row, make_row
-from rdlib.runs import RESULTS, Record, Run, Store
+from rdlib.runs import RESULTS, ROOT, Record, Run, Store
 
 PAPER_RATE = PAPER_RECIPE.learning_rate
 
@@ -157,8 +158,18 @@ def reported(row: Row) -> float | None:
     return known.get(row.reported, known.get(f"{row.reported}_hub"))
 
 
-def fill_command(profile: Profile, table: str) -> str:
-    return f"python -m rdlib sweep {profile.name} --table {table}"
+def in_store(command: str, store: Store) -> str:
+    """A command, given from the repository's root, that works on this store; the published one needs no naming."""
+    folder = store.root.resolve()
+    if folder == RESULTS.resolve():
+        return command
+    place = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    return f"{command} --store {shlex.quote(place.as_posix())}"
+
+
+def fill_command(profile: Profile, table: str, store: Store) -> str:
+    """What trains whatever a table of this store lacks."""
+    return in_store(f"python -m rdlib sweep {profile.name} --table {table}", store)
 
 
 def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
@@ -176,7 +187,7 @@ def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
             "n": f"{len(ours.values)}/{ours.wanted}",
             "reported (%)": "" if theirs is None else f"{theirs:.2f}",
             "ours - reported": f"{ours.mean - theirs:+.2f}" if theirs is not None and ours.values else "",
-            "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table),
+            "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table, store),
         }
         lines.append(line)
     if not lines:

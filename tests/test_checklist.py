@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from rdlib import checklist, facts
-from rdlib.profiles import PROFILES
+from rdlib.profiles import PROFILES, profile
 from rdlib.runs import RESULTS, ROOT, Record, Store
-from rdlib.tables import table3
+from rdlib.tables import rows_of, runs_of, table3
 
 RAW = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("runs/*/*.json"))]
 QUICK = PROFILES["quick"]
@@ -82,14 +82,34 @@ def test_tables_of_compute_and_data_are_counted_again():
     assert (digits["train"], digits["of it tune"], digits["test"], digits["side"]) == ("1,297", "129", "500", "16")
 
 
+def test_every_data_set_of_the_records_has_its_sizes_and_the_halves_of_cifar100_are_halves():
+    data = facts.sets(Store(RESULTS).records()).table.set_index("data")
+    assert (data[["classes", "side", "train", "of it tune", "test"]] != "").all(axis=None)
+    for half in ("cifar100-first", "cifar100-second"):
+        assert list(data.loc[half][:5]) == ["50", "32", "25,000", "2,500", "5,000"]
+    for split in ("train", "test"):
+        halves, whole = (
+            sum(int(data[split][name].replace(",", "")) for name in names)
+            for names in (("digits-low", "digits-high"), ("digits",))
+        )
+        assert halves == whole
+
+
+def test_the_readme_says_how_many_runs_make_reproduce_trains(published):
+    runs = runs_of(rows_of(profile("quick", 1)))
+    assert f"{len(runs)} runs" in published["training code"].fact
+    assert f"its {len(runs)} runs" in (ROOT / "README.md").read_text()
+
+
 def test_published_sizes_of_data_are_those_of_what_is_prepared_here():
     from rdlib.data import ROOT as DATA
     from rdlib.data import load
 
-    for name, (train, test) in facts.EXAMPLES.items():
-        if (DATA / f"{name}.safetensors").exists():
-            images = load(name)
-            assert (len(images.train), len(images.test)) == (train, test)
+    for name in (*facts.EXAMPLES, "cifar100-first", "cifar100-second"):
+        if (DATA / f"{name.partition('-')[0]}.safetensors").exists():
+            images, said = load(name), facts.sizes(name)
+            here = (len(images.classes), images.side, len(images.train), len(images.tune), len(images.test))
+            assert list(said.values()) == [f"{count:,}" for count in here]
 
 
 def test_every_item_has_an_answer_a_fact_and_a_place_that_exists(published):
@@ -122,13 +142,7 @@ def test_answers_follow_from_the_records(store):
     assert asked["code of every number"].answer == checklist.IN_PART
     assert "cpu (here), 2 threads: 1" in asked["computing infrastructure"].fact
     assert "in all of its records: no" in asked["statistics of the data"].fact
-    assert f"quick {len({r.id for row in rows() for r in row.runs}) - 3} of" in asked["what was not run"].fact
-
-
-def rows():
-    from rdlib.tables import rows_of
-
-    return rows_of(QUICK)
+    assert f"quick {len({r.id for row in rows_of(QUICK) for r in row.runs}) - 3} of" in asked["what was not run"].fact
 
 
 def test_one_cell_of_few_seeds_makes_the_answer_in_part(store):

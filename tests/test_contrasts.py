@@ -81,7 +81,7 @@ def test_a_contrast_pairs_the_seeds_and_says_what_is_missing(tmp_path):
     line = table.loc[changed.method]
     assert (line["tune top-1 (%)"], line["n"]) == ("81.0 ± 10.1", "3/3")
     assert (line["difference"], line["95 %"], line["verdict"]) == ("+1.0 ± 0.2", "+0.5 to +1.5", BETTER)
-    assert table.loc[absent.method]["to fill"] == "python -m rdlib sweep quick --table ablations"
+    assert table.loc[absent.method]["to fill"] == f"python -m rdlib sweep quick --table ablations --store {store.root}"
     assert "is better (+1.0 ± 0.2 points, 95 % +0.5 to +1.5, n = 3)" in sentence(changed, reference, store)
     assert sentence(absent, reference, store).endswith("has no record yet")
 

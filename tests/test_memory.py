@@ -117,6 +117,9 @@ def test_the_command_writes_the_record_and_prints_both_tables(tmp_path, monkeypa
     assert "2/2 plain-18, strictly plain at 32" in result.output
     assert result.output.count("2.00 (1.50x)") == len(EXECUTORS) + 1
     assert memory.read(tmp_path / "memory.json")["rows"] == [made_up(candidate) for candidate in PAIR]
+    result = CliRunner().invoke(app, ["measure", "memory", "--store", str(tmp_path / "store")])
+    assert result.exit_code == 0, result.output
+    assert memory.read(tmp_path / "store" / "measured" / "memory.json")["rows"]
 
 
 # The published record

@@ -16,7 +16,7 @@ from rdlib.panels.training import LIVE, RECORDED, TrainingPanel
 from rdlib.profiles import PROFILES
 from rdlib.recipe import Recipe
 from rdlib.runs import Record
-from rdlib.tables import rows_of
+from rdlib.tables import fill_command, rows_of
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.2, schedule="one-cycle", crop_padding=1, flip=False)
 TINY = replace(PROFILES["quick"], dataset="tiny", depths=(18,), width=4, recipe=RECIPE, seeds=(0, 1))
@@ -71,7 +71,7 @@ def test_the_curves_are_those_of_the_records_with_n_and_the_tables_accuracy(pane
     assert f"{plain.name}: {plain.legend}; {jointrd.name}: {jointrd.legend}" in panel.picture.alt
     assert "on tiny, learning rate (peak) 0.2. " in panel.picture.alt
     assert panel.message.value == (
-        "plain-18, strictly plain, JointRD: 1 of 2 recorded, fill it with `python -m rdlib sweep quick --table 3`."
+        f"plain-18, strictly plain, JointRD: 1 of 2 recorded, fill it with `{fill_command(TINY, '3', panel.store)}`."
     )
 
 
@@ -99,7 +99,7 @@ def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_net
     assert panel.cells[1].value == low
     assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-low-rate")]
     assert "JointRD, learning rate 0.1: test top-1 77.0 % (n = 1)" in panel.picture.alt
-    assert "sweep quick --table 3-low-rate`" in panel.message.value
+    assert f"`{fill_command(TINY, '3-low-rate', store)}`" in panel.message.value
     assert panel.cells[0].value == JOINTRD
     panel.cells[1].value = rows_of(TINY, "3-low-rate")[0]
     assert "77.0" not in panel.picture.alt
@@ -114,7 +114,8 @@ def test_every_table_with_rows_is_offered(panel):
 
 def test_an_empty_store_names_the_commands_and_still_draws(store, tiny_runs):
     panel = TrainingPanel(store, TINY)
-    assert panel.message.value.count("0 of 2 recorded, fill it with `python -m rdlib sweep quick --table 3`") == 2
+    command = fill_command(TINY, "3", store)
+    assert panel.message.value.count(f"0 of 2 recorded, fill it with `{command}`") == 2
     assert panel.picture.png
     assert "none yet" in panel.picture.alt
 

@@ -131,7 +131,7 @@ def test_rmnet_is_exact_where_there_are_weights_and_says_where_there_are_none(kn
     assert f"--again {ways[0].runs[1].id}" in told[-1]
     table = rival_table.table(profile, store, path=path).set_index("way")
     assert table.loc[RMNET, "n"] == "1/2"
-    assert table.loc[RMNET, "to fill"] == "python -m rdlib measure rivals quick"
+    assert table.loc[RMNET, "to fill"] == f"python -m rdlib measure rivals quick --store {store.root}"
     assert table.loc[RMNET, "test top-1 (%)"] == table.loc["ResNet, cross-entropy", "test top-1 (%)"] != ""
     assert len(rival_table.exactness(profile, path)) == 1
 
@@ -150,10 +150,10 @@ def test_equal_networks_are_measured_once_and_no_others():
 
 def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
     table = rival_table.table(QUICK, Store(tmp_path), path=tmp_path / "absent.json")
-    assert set(table["to fill"]) == {
-        "python -m rdlib sweep quick --table rivals; python -m rdlib measure rivals quick",
-        "python -m rdlib measure rivals quick",  # RMNet's, which no sweep trains
-    }
+    sweep, measure = (
+        f"python -m rdlib {what} --store {tmp_path}" for what in ("sweep quick --table rivals", "measure rivals quick")
+    )
+    assert set(table["to fill"]) == {f"{sweep}; {measure}", measure}  # the latter is RMNet's, which no sweep trains
     rest = table.drop(columns=["way", "start", "n", "to fill"])
     assert not rest.to_numpy().any()
     assert rival_table.networks(QUICK, path=tmp_path / "absent.json").empty

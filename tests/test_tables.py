@@ -1,5 +1,6 @@
 """Tables and verdicts: every number comes from a record or from paper.csv, and an empty cell says how to fill it."""
 
+import shlex
 import statistics
 from collections.abc import Mapping
 
@@ -7,10 +8,11 @@ import pytest
 
 from rdlib.differences import compared_to_baselines, difference, find
 from rdlib.errors import ConfigError, RecordError
+from rdlib.linked import linked
 from rdlib.profiles import PROFILES, profile
 from rdlib.reproduce import compare
 from rdlib.rows import Row
-from rdlib.runs import Record, Run, Store
+from rdlib.runs import RESULTS, ROOT, Record, Run, Store
 from rdlib.tables import (
     TABLES,
     Cell,
@@ -20,6 +22,7 @@ from rdlib.tables import (
     cell,
     fill_command,
     frame,
+    in_store,
     paper,
     per_seed,
     reported,
@@ -130,8 +133,18 @@ def test_an_empty_store_gives_empty_cells_and_the_command_that_fills_them(name, 
     assert len(table) == 11 * len(PROFILES[name].depths)
     assert set(table["test top-1 (%)"]) == {""}
     assert set(table["n"]) == {f"0/{len(PROFILES[name].seeds)}"}
-    assert set(table["to fill"]) == {f"python -m rdlib sweep {name} --table {number}"}
+    assert set(table["to fill"]) == {f"python -m rdlib sweep {name} --table {number} --store {store.root}"}
     assert "ours - reported" not in table
+
+
+def test_a_command_names_the_store_that_it_fills_unless_it_is_the_published_one(tmp_path):
+    command = "python -m rdlib sweep quick"
+    assert in_store(command, Store()) == in_store(command, Store(ROOT / "notebooks" / ".." / "results")) == command
+    assert in_store(command, Store(RESULTS / "reproduced")) == f"{command} --store results/reproduced"
+    named = in_store(command, Store(tmp_path / "two words"))
+    assert shlex.split(named)[-2:] == ["--store", str(tmp_path / "two words")]
+    for whole in (f"{command} --store results/reproduced", named):
+        assert linked(f"to fill: {whole}", "") == f"to fill: `{whole}`", "the whole of it is code"
 
 
 @pytest.mark.parametrize(
@@ -158,7 +171,7 @@ def test_cells_hold_mean_and_sample_deviation_of_the_seeds_that_have_a_record(st
     table = frame(QUICK, "3", store)
     assert list(table["n"]) == ["3/3", "2/3", "0/3", "0/3", "1/3", *["0/3"] * 6]
     assert list(table["test top-1 (%)"])[:5] == ["98.2 ± 1.3", "85.0 ± 7.1", "", "", "95.3"]
-    assert list(table["to fill"])[:2] == ["", fill_command(QUICK, "3")]
+    assert list(table["to fill"])[:2] == ["", fill_command(QUICK, "3", store)]
 
 
 def test_ours_minus_reported_is_their_difference(store):

@@ -21,11 +21,11 @@ from rdlib.profiles import PROFILES, profile
 from rdlib.recipe import Recipe
 from rdlib.runs import Record, Run, Store
 from rdlib.sweep import missing
-from rdlib.tables import TRANSFERS, rows_of
+from rdlib.tables import TRANSFERS, fill_command, rows_of
 from rdlib.teaching import Supervised
 from rdlib.train import fit
 from rdlib.transfer import Transfer
-from rdlib.transfer_rows import ALL, FROZEN, FULL, JOINTRD, PLAIN, RESNET, SCRATCH, Line
+from rdlib.transfer_rows import ALL, FROZEN, FULL, JOINTRD, PLAIN, RELEASED, RESNET, SCRATCH, Line
 
 QUICK = PROFILES["quick"]
 RECIPE = Recipe(epochs=1, batch_size=16, learning_rate=0.05, crop_padding=1)
@@ -398,7 +398,7 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     assert table.loc[("everything learns", "plain"), "all"] == "75.0 ± 5.0"
     assert table.loc[("everything learns", "plain"), "n"] == "3/18"
     assert table.loc[("backbone frozen", "plain"), "all"] == ""
-    assert table.loc[("backbone frozen", "plain"), "to fill"] == "python -m rdlib sweep quick --table transfer"
+    assert table.loc[("backbone frozen", "plain"), "to fill"] == fill_command(QUICK, "transfer", store)
     gaps = transfer_table.gaps(QUICK, store).set_index(["task", "difference", "start", "images"])
     gaps = gaps.loc["digits-low to digits-high"]
     ours = gaps.loc[("plain, JointRD - ResNet", "everything learns", "all")]
@@ -437,12 +437,35 @@ def test_the_verdict_needs_the_whole_interval_and_names_what_was_not_run(store: 
             put(store, run, value)
     found = {one.reading: one for one in transfer_table.verdict(store)}
     for start, (_, expected) in cases.items():
-        one = found[f"digits-low to digits-high, {transfer_rows.START[start]}"]
+        one = found[f"digits-low to digits-high, strictly plain, {transfer_rows.START[start]}"]
         assert (one.verdict, one.protocol, one.n, one.fill) == (expected, "reduced", 3, "")
-    assert found["digits-low to digits-high, everything learns"].value == pytest.approx(5.0 / 3)
-    absent = found["imagenet to mit67, backbone frozen"]
-    assert (absent.verdict, absent.fill) == ("not run", "python -m rdlib sweep imagenet --table transfer")
-    assert absent.paper.startswith("slightly above")
+    assert found["digits-low to digits-high, strictly plain, everything learns"].value == pytest.approx(5.0 / 3)
+    for kept in ("strictly plain", "downsampling kept"):
+        absent = found[f"imagenet to mit67, {kept}, backbone frozen"]
+        command = fill_command(PROFILES["imagenet"], "transfer", store)
+        assert (absent.verdict, absent.fill) == ("not run", command)
+        assert absent.paper.startswith("slightly above")
+    shown = transfer_table.judged(store)
+    assert list(shown.table["verdict"]) == [one.verdict for one in transfer_table.verdict(store)]
+    assert " ".join(str(shown).split()).endswith(transfer_table.RULE), "the rule stands under the table"
+
+
+def test_of_the_small_transfers_only_strictly_plain_networks_are_trained_as_the_rule_says() -> None:
+    assert "In the small transfers only strictly plain networks are trained." in transfer_table.RULE
+    for name in ("quick", "cifar100-small"):
+        assert {one.row.shortcuts for one in transfer_rows.lines(PROFILES[name])} == {"all", "none"}
+
+
+def test_one_network_fine_tuned_three_times_says_nothing_of_others(store: Store) -> None:
+    photographs = PROFILES["imagenet"]
+    lines = [one for one in transfer_rows.lines(photographs) if one.task.target == "mit67"]
+    for network, value in ((JOINTRD, 95.0), (RELEASED, 95.0), (RESNET, 60.0)):
+        for run in at(lines, FROZEN, network).row.runs:
+            put(store, run, value)
+    ran = [one for one in transfer_table.verdict(store) if one.n]
+    assert [(one.verdict, one.n) for one in ran] == [("cannot tell", 3)] * 2
+    gaps = transfer_table.gaps(photographs, store)
+    assert set(gaps.loc[gaps["points"] != "", "verdict"]) == {"cannot tell"}
 
 
 def test_the_best_rate_on_the_tune_split_is_chosen_of_equals_the_lower(store: Store) -> None:

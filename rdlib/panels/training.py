@@ -144,7 +144,7 @@ class TrainingPanel(Panel):
             records = [one for one in records_of(row, self.store) if not alone or one.run.seed == self.seed.value]
             wanted = 1 if alone else len(row.runs)
             if len(records) < wanted:
-                command = fill_command(self.profile, table.value)
+                command = fill_command(self.profile, table.value, self.store)
                 missing.append(f"{row.name}: {len(records)} of {wanted} recorded, fill it with `{command}`.")
             if records:
                 top1, loss = of_epochs([record.history for record in records])
