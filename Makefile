@@ -10,6 +10,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BROWSER := $(RUN) -m pytest -q -rfE --durations 5
+LAB := .venv/bin/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
@@ -44,10 +45,10 @@ notebooks: .venv/.ready ## execute the notebooks in place, to commit their outpu
 	@$(RUN) -m rdlib notebooks
 
 lab: .venv/.ready ## open JupyterLab on notebooks/
-	@.venv/bin/jupyter lab --notebook-dir notebooks
+	@$(LAB)
 
 explorer: .venv/.ready ## open JupyterLab on the explorer (then: Run, Run All Cells)
-	@.venv/bin/jupyter lab --notebook-dir notebooks notebooks/11_explorer.ipynb
+	@$(LAB) --LabApp.default_url=/lab/tree/11_explorer.ipynb
 
 site: .venv/.site ## build the site of the executed notebooks into .site/, offline
 	@$(RUN) .ci/site/build.py
