@@ -11,6 +11,7 @@ RUN := .venv/bin/python
 PYTEST := $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # A busy machine can be too slow for a browser test: it is tried again, and the summary says so (R).
 BROWSER := $(RUN) -m pytest -q -rfER --reruns 2 --durations 5
+LAB := .venv/bin/jupyter lab --notebook-dir notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
@@ -45,10 +46,10 @@ notebooks: .venv/.ready ## execute the notebooks in place, to commit their outpu
 	@$(RUN) -m rdlib notebooks
 
 lab: .venv/.ready ## open JupyterLab on notebooks/
-	@.venv/bin/jupyter lab --notebook-dir notebooks
+	@$(LAB)
 
 explorer: .venv/.ready ## open JupyterLab on the explorer (then: Run, Run All Cells)
-	@.venv/bin/jupyter lab --notebook-dir notebooks notebooks/11_explorer.ipynb
+	@$(LAB) --LabApp.default_url=/lab/tree/11_explorer.ipynb
 
 site: .venv/.site ## build the site of the executed notebooks into .site/, offline
 	@$(RUN) .ci/site/build.py

@@ -7,6 +7,7 @@ The file carries its classes and how its images are normalised. Copy both wherev
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -17,7 +18,11 @@ def classify(network: str, image: str) -> list[tuple[str, float]]:
     """The five likeliest classes of one image with their probabilities, the likeliest first.
 
     As in evaluation, the shorter side is resized (of photographs to 256 / 224 of the network's) and the middle cut out.
+    Raises FileNotFoundError where one of the two is no file.
     """
+    for file, what in ((network, "a network that rdlib exported"), (image, "an image")):
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"there is no file {file}: name {what}")
     session = InferenceSession(network, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     if "rdlib" not in facts:

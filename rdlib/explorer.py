@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdlib.runs import Store
+from rdlib.notebooks import store_of
 
 if TYPE_CHECKING:
     from rdlib.panels.network import NetworkPanel
@@ -17,11 +17,12 @@ class Explorer:
     """`network`, `training`, `paths` and `results`; the paths of a live training can be followed in `paths`.
 
     A panel is imported with its first use, so that the first picture does not wait for what the others need.
-    store: a folder of records and weights, by default the published one. Nothing is ever written into it.
+    store: a folder of records and weights, by default the published one. Nothing is ever written into it. Raises
+    ConfigError where that folder is not there.
     """
 
     def __init__(self, store: Path | str | None = None):
-        self.store = Store(store)
+        self.store = store_of(store)
 
     @cached_property
     def network(self) -> "NetworkPanel":

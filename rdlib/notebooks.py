@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rdlib.errors import ConfigError, NotebookError
-from rdlib.runs import ROOT
+from rdlib.runs import ROOT, Store
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -24,6 +24,23 @@ def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
         for name in (target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)):
             if name not in known:
                 raise ConfigError(f"this notebook has no parameter {name!r}: choose from {', '.join(known)}")
+
+
+def store_of(store: Path | str | None, new: bool = False) -> Store:
+    """The store that a notebook's parameter names; None is the published one.
+
+    A relative path counts from the working directory or else from the repository's root, where the README's commands
+    run. Raises ConfigError where no folder is there, unless it may be `new`: else every cell would be empty.
+    """
+    if store is None:
+        return Store()
+    there = [path for path in (Path(store), ROOT / store) if path.is_dir()]
+    if not there and not new:
+        raise ConfigError(
+            f"there is no folder of records {store}: correct the parameter store, "
+            f"or train into it: python -m rdlib sweep PROFILE --store {store}"
+        )
+    return Store(there[0] if there else store)
 
 
 def parameters_of(notebook: Path) -> list[str]:

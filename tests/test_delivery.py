@@ -177,7 +177,8 @@ def test_classify_needs_neither_pytorch_nor_this_package(tmp_path):
     assert done.stdout.splitlines()[0].split() == [f"{100 * chances[best]:.1f}", "%", digits.classes[best]]
     for words, sentence in (
         (("net.onnx",), "usage: python classify.py NETWORK.onnx IMAGE"),
-        (("absent.onnx", "digit.png"), "error: "),
+        (("absent.onnx", "digit.png"), "error: there is no file absent.onnx: name a network that rdlib exported"),
+        (("net.onnx", "absent.png"), "error: there is no file absent.png: name an image"),
         (("net.onnx", "classify.py"), "error: cannot identify image file"),
     ):
         done = classify(*words)

@@ -7,11 +7,13 @@ import socket
 import subprocess
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
 from rdlib.errors import ConfigError, NotebookError
-from rdlib.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown
+from rdlib.explorer import Explorer
+from rdlib.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown, store_of
 from rdlib.profiles import PROFILES
 from rdlib.publish import readme
 from rdlib.runs import ROOT, Store
@@ -110,6 +112,56 @@ def test_a_mistyped_parameter_of_papermill_is_refused_in_the_notebook() -> None:
         refuse_unknown({"In": cells}, "profile", "store")
     refuse_unknown({"In": cells}, "profil", "store")
     refuse_unknown({"In": cells[:1], "chosen": 3}, "profile")
+
+
+def test_a_store_that_is_not_there_is_refused_and_one_that_is_there_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for refused in (store_of, Explorer):
+        with pytest.raises(ConfigError, match=r"^there is no folder of records mine: .*sweep PROFILE --store mine$"):
+            refused("mine")
+    assert store_of("mine", new=True).root == Path("mine")
+    assert store_of("results/runs").root == ROOT / "results" / "runs", "as from the repository's root"
+    (tmp_path / "mine").mkdir()
+    assert store_of("mine").root.resolve() == tmp_path / "mine"
+    assert store_of(tmp_path / "mine").root == tmp_path / "mine"
+    assert store_of(None).root == Store().root
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_that_reads_a_store_refuses_one_that_is_not_there(path: Path) -> None:
+    code = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+    reads = "store = None" in code and path.stem != "01_joint_training_by_hand"  # there it is unused
+    assert ("store_of(store" in code or "Explorer(store)" in code) == reads
+    assert "Store(" not in code
+
+
+@pytest.mark.parametrize("finished", [0, 1, 3])
+def test_interrupting_the_first_training_keeps_the_networks_that_finished(
+    finished: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cells of 00 themselves, with a `fit` that trains nothing and is interrupted."""
+    tasks = iter(range(3))
+
+    def fit(*_: object, **__: object) -> list[object]:
+        if next(tasks) == finished:
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr("rdlib.train.fit", fit)
+    monkeypatch.setattr("rdlib.figures.LiveCurves", lambda epochs: None)
+    cells = [c for c in nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells if c.cell_type == "code"]
+    space: dict[str, object] = {}
+    for cell in cells:
+        exec(cell.source, space)
+    plt.close("all")
+    names = ["ResNet", "plain", "plain, JointRD"]
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:14].strip(): line[14:].split() for line in lines[-6:]}
+    assert [len(table[name]) for name in names] == [2] * finished + [1] * (3 - finished), "ours and published"
+    ours = [line for line in lines if line.startswith("not trained to the end: ")]
+    assert [line.split(": ")[1].partition(".")[0] for line in ours] == ["; ".join(names[finished:])] * (finished < 3)
 
 
 def test_a_notebook_runs_again_only_when_something_it_reads_changed(tmp_path: Path) -> None:

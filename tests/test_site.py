@@ -82,6 +82,31 @@ def test_gathering_keeps_outputs_and_drops_only_progress_bars(tmp_path: Path) ->
     assert dropped, "no notebook has a progress bar any more: drop the rule"
 
 
+@pytest.mark.parametrize("stops", ["gather", "build", "faults"])
+def test_ctrl_c_ends_in_one_sentence_and_leaves_no_half_built_site(
+    stops: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def built(source: Path, folder: Path) -> str:
+        (folder / "_build" / "html").mkdir(parents=True)
+        (folder / "_build" / "html" / "index.html").write_text("new")
+        return ""
+
+    def interrupted(*_: Path) -> None:
+        raise KeyboardInterrupt
+
+    index = tmp_path / "_build" / "html" / "index.html"
+    index.parent.mkdir(parents=True)
+    index.write_text("old")
+    steps = {"gather": lambda source: None, "build": built, "faults": lambda html: ([], [])} | {stops: interrupted}
+    for name, step in steps.items():
+        monkeypatch.setattr(site, name, step)
+    monkeypatch.setattr(site, "SITE", tmp_path)
+    assert site.main() == 130
+    assert capsys.readouterr().err.count("\n") == 1
+    assert index.read_text() == ("new" if stops == "faults" else "old"), "only a whole site replaces a whole one"
+    assert [path.name for path in tmp_path.iterdir()] == ["_build"]
+
+
 def test_a_broken_link_a_missing_anchor_and_a_machine_path_are_found(tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<h2 id="here">b</h2>')
     good = '<a href="b.html#here">b</a> <img src="b.html"> <a href="#">top</a> <a href="https://example.org/x">x</a>'

@@ -16,6 +16,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SITE = ROOT / ".site"  # git-ignored
+INTERRUPTED = 130
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAME = re.compile(r"(?<!\[)`(\d\d_\w+)`")
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:home|root|tmp|work|Users|opt)/[\w.]")
@@ -122,19 +123,32 @@ def build(source: Path, site: Path) -> str:
     return f"{done.stdout}\n{done.stderr}\nthe site could not be built: see above" if done.returncode else ""
 
 
-def main() -> int:
-    shutil.rmtree(SITE, ignore_errors=True)
-    gather(SITE / "source")
-    complaint = build(SITE / "source", SITE)
+def renew() -> int:
+    """Build the site beside the one that is there, put it in its place, and say what is wrong with it."""
+    new, html = SITE / "new", SITE / "_build" / "html"
+    shutil.rmtree(new, ignore_errors=True)
+    gather(new / "source")
+    complaint = build(new / "source", new)
     if complaint:
         print(complaint, file=sys.stderr)
         return 1
-    html = SITE / "_build" / "html"
+    shutil.rmtree(html.parent, ignore_errors=True)
+    (new / "_build").rename(html.parent)
     wrong, outside = faults(html)
     print(*(f"leads outside: {address}" for address in outside), *wrong, sep="\n")
     if not wrong:
         print(f"{len(pages())} pages, no broken link: open {(html / 'index.html').relative_to(ROOT)}")
     return 1 if wrong else 0
+
+
+def main() -> int:
+    try:
+        return renew()
+    except KeyboardInterrupt:
+        print("interrupted: a whole site that was there is kept; run the same command again", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        shutil.rmtree(SITE / "new", ignore_errors=True)
 
 
 if __name__ == "__main__":
