@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,14 @@ def store_of(store: Path | str | None, new: bool = False) -> Store:
     """
     if store is None:
         return Store()
-    there = [path for path in (Path(store), ROOT / store) if path.is_dir()]
-    if not there and not new:
+    named = str(store).strip()
+    there = [path for path in (Path(named), ROOT / named) if named and path.is_dir()]
+    if not named or not (there or new):
         raise ConfigError(
-            f"there is no folder of records {store}: correct the parameter store, "
-            f"or train into it: python -m rdlib sweep PROFILE --store {store}"
+            f"there is no folder of records {named or '(the name is empty)'}: correct the parameter store, "
+            f"or train into it: python -m rdlib sweep PROFILE --store {shlex.quote(named or 'FOLDER')}"
         )
-    return Store(there[0] if there else store)
+    return Store(there[0] if there else ROOT / named)
 
 
 def parameters_of(notebook: Path) -> list[str]:

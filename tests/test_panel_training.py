@@ -336,6 +336,16 @@ def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, mon
     assert ready.message.value.startswith("Trained in")
 
 
+def test_a_second_training_begins_with_an_empty_bar_and_no_curves(ready, monkeypatch):
+    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 1
+    trained(ready)
+    assert (ready.progress.value, "none yet" in ready.picture.alt) == (2, False)
+    seen = []
+    during(monkeypatch, 1, lambda: seen.append((ready.progress.value, "none yet" in ready.picture.alt)))
+    trained(ready)
+    assert seen == [(0, True)]
+
+
 def test_as_soon_as_it_is_over_the_button_trains_again(ready):
     ready.networks[0].value, ready.epochs.value = "plain, JointRD", 1
     trainings = []

@@ -121,7 +121,9 @@ def test_a_store_that_is_not_there_is_refused_and_one_that_is_there_found(
     for refused in (store_of, Explorer):
         with pytest.raises(ConfigError, match=r"^there is no folder of records mine: .*sweep PROFILE --store mine$"):
             refused("mine")
-    assert store_of("mine", new=True).root == Path("mine")
+        with pytest.raises(ConfigError, match=r"the name is empty"):
+            refused("")
+    assert store_of("mine", new=True).root == ROOT / "mine", "as a command from the repository's root"
     assert store_of("results/runs").root == ROOT / "results" / "runs", "as from the repository's root"
     (tmp_path / "mine").mkdir()
     assert store_of("mine").root.resolve() == tmp_path / "mine"

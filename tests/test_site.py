@@ -82,9 +82,12 @@ def test_gathering_keeps_outputs_and_drops_only_progress_bars(tmp_path: Path) ->
     assert dropped, "no notebook has a progress bar any more: drop the rule"
 
 
-@pytest.mark.parametrize("stops", ["gather", "build", "faults"])
-def test_ctrl_c_ends_in_one_sentence_and_leaves_no_half_built_site(
-    stops: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("step", "code", "left"),
+    [("gather", 130, "old"), ("build", 130, "old"), ("faults", 130, "old"), ("dead link", 1, "old"), ("", 0, "new")],
+)
+def test_only_a_whole_site_replaces_a_whole_one_and_ctrl_c_ends_in_one_sentence(
+    step: str, code: int, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def built(source: Path, folder: Path) -> str:
         (folder / "_build" / "html").mkdir(parents=True)
@@ -94,17 +97,22 @@ def test_ctrl_c_ends_in_one_sentence_and_leaves_no_half_built_site(
     def interrupted(*_: Path) -> None:
         raise KeyboardInterrupt
 
-    index = tmp_path / "_build" / "html" / "index.html"
+    steps = {"gather": lambda source: None, "build": built, "faults": lambda html: ([], [])}
+    steps |= {"dead link": {"faults": lambda html: (["a dead link"], [])}}.get(
+        step, {step: interrupted} if step else {}
+    )
+    for name, what in steps.items():
+        monkeypatch.setattr(site, name, what)
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    monkeypatch.setattr(site, "SITE", tmp_path / ".site")
+    monkeypatch.setattr(site, "pages", list)
+    index = tmp_path / ".site" / "_build" / "html" / "index.html"
     index.parent.mkdir(parents=True)
     index.write_text("old")
-    steps = {"gather": lambda source: None, "build": built, "faults": lambda html: ([], [])} | {stops: interrupted}
-    for name, step in steps.items():
-        monkeypatch.setattr(site, name, step)
-    monkeypatch.setattr(site, "SITE", tmp_path)
-    assert site.main() == 130
-    assert capsys.readouterr().err.count("\n") == 1
-    assert index.read_text() == ("new" if stops == "faults" else "old"), "only a whole site replaces a whole one"
-    assert [path.name for path in tmp_path.iterdir()] == ["_build"]
+    assert site.main() == code
+    assert capsys.readouterr().err.count("\n") == (code == 130)
+    assert index.read_text() == left
+    assert [path.name for path in (tmp_path / ".site").iterdir()] == ["_build"]
 
 
 def test_a_broken_link_a_missing_anchor_and_a_machine_path_are_found(tmp_path: Path) -> None:

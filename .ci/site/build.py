@@ -124,21 +124,23 @@ def build(source: Path, site: Path) -> str:
 
 
 def renew() -> int:
-    """Build the site beside the one that is there, put it in its place, and say what is wrong with it."""
-    new, html = SITE / "new", SITE / "_build" / "html"
+    """Build the site beside the one that is there, say what is wrong with it, and put it in its place if nothing is."""
+    new, old, html = SITE / "new", SITE / "old", SITE / "_build" / "html"
     shutil.rmtree(new, ignore_errors=True)
     gather(new / "source")
     complaint = build(new / "source", new)
     if complaint:
         print(complaint, file=sys.stderr)
         return 1
-    shutil.rmtree(html.parent, ignore_errors=True)
-    (new / "_build").rename(html.parent)
-    wrong, outside = faults(html)
+    wrong, outside = faults(new / "_build" / "html")
     print(*(f"leads outside: {address}" for address in outside), *wrong, sep="\n")
-    if not wrong:
-        print(f"{len(pages())} pages, no broken link: open {(html / 'index.html').relative_to(ROOT)}")
-    return 1 if wrong else 0
+    if wrong:
+        return 1
+    if html.parent.exists():
+        html.parent.rename(old)
+    (new / "_build").rename(html.parent)
+    print(f"{len(pages())} pages, no broken link: open {(html / 'index.html').relative_to(ROOT)}")
+    return 0
 
 
 def main() -> int:
@@ -148,7 +150,8 @@ def main() -> int:
         print("interrupted: a whole site that was there is kept; run the same command again", file=sys.stderr)
         return INTERRUPTED
     finally:
-        shutil.rmtree(SITE / "new", ignore_errors=True)
+        for rest in ("new", "old"):
+            shutil.rmtree(SITE / rest, ignore_errors=True)
 
 
 if __name__ == "__main__":

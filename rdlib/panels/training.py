@@ -178,6 +178,8 @@ class TrainingPanel(Panel):
         names = [network.value for network in self.networks]
         rows = rows_for(self.profile, names, self.depth.value, self.rate.value, self.epochs.value, self.live_seed.value)
         self.live = Live(rows, self.store, self.teachers, self.report)
+        self.tell(self.live)  # bar and curves begin anew at once
+        self.show()
         self.train.disabled, self.stop.disabled = True, False
         self.live.start()
 
@@ -196,7 +198,7 @@ class TrainingPanel(Panel):
         assert live is not None
         self.tell(live)
         if live.outcome:
-            self.train.disabled, self.stop.disabled = False, True
+            self.stop.disabled, self.train.disabled = True, False  # in this order: Train may be pressed at once
         if self.source.value == LIVE:
             self.show()
         if self.on_observation is not None and live.observed:

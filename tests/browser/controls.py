@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from playwright.sync_api import Locator
 from playwright.sync_api import TimeoutError as TooLong
 
-from browser.sheet import Sheet
+from browser.sheet import Sheet, TooLate
 
 ANSWERS_WITHIN = 6_000  # milliseconds to wait for a new picture
 # From the event that a reader's hand makes to the picture that answers it, by the browser's own clock.
@@ -84,7 +84,8 @@ class PanelOnPage:
         except TooLong as late:
             raise self.sheet.failure(
                 f"panel {self.name}: {what} within {seconds:.0f} s; its message is {self.message!r}, "
-                f"its picture's text {self.picture[1]!r}"
+                f"its picture's text {self.picture[1]!r}",
+                TooLate,
             ) from late
 
 

@@ -61,6 +61,10 @@ new MutationObserver(() => {
 }"""
 
 
+class TooLate(AssertionError):
+    """Something did not come in time: on a busy machine another try may show that all is well."""
+
+
 class Sheet:
     """One notebook on one page. Every failure names the notebook, the cell and what the page shows."""
 
@@ -83,8 +87,16 @@ class Sheet:
             self.page.wait_for_function(attached, arg=self.code_cells, timeout=OPENS_WITHIN)  # one by one
             self.idle(OPENS_WITHIN)
         except TooLong as late:
-            raise self.failure(f"was not open with an idle kernel within {OPENS_WITHIN / 1000:.0f} s") from late
+            raise self.failure(
+                f"was not open with an idle kernel within {OPENS_WITHIN / 1000:.0f} s", TooLate
+            ) from late
         return self
+
+    def leave(self) -> None:
+        """Away from the notebook, without saving; what it complained of is forgotten."""
+        self.page.once("dialog", lambda dialog: dialog.accept())  # there are changes that were not saved
+        self.page.goto("about:blank")
+        self.complaints = []
 
     def hear(self, complaint: str) -> None:
         if self.forgiven and "widget model not found" in complaint:
@@ -111,7 +123,7 @@ class Sheet:
         try:
             self.page.wait_for_function(CLEARED, timeout=30_000)
         except TooLong as late:
-            raise self.failure("kept outputs that were to be cleared") from late
+            raise self.failure("kept outputs that were to be cleared", TooLate) from late
 
     def watch(self) -> None:
         """From here on, `seen` tells what came and went; that takes time from whatever is timed."""
@@ -126,7 +138,7 @@ class Sheet:
             self.page.wait_for_function(OVER, arg=self.code_cells, timeout=seconds * 1000)
         except TooLong as late:
             waiting = [i + 1 for i, prompt in enumerate(self.state()["prompts"]) if not re.match(r"\[\d+\]", prompt)]
-            raise self.failure(f"had not finished after {seconds:.0f} s: code cells {waiting} are waiting") from late
+            raise self.failure(f"had not finished after {seconds:.0f} s: code cells {waiting} wait", TooLate) from late
         self.refuse_errors()
         self.idle(30_000)
         self.settle()
@@ -138,7 +150,7 @@ class Sheet:
             self.page.wait_for_function(there, arg=selector, timeout=seconds * 1000)
         except TooLong as late:
             self.refuse_errors()
-            raise self.failure(f"showed no picture {selector} within {seconds:.0f} s") from late
+            raise self.failure(f"showed no picture {selector} within {seconds:.0f} s", TooLate) from late
 
     def state(self) -> dict[str, Any]:
         """Prompts of the code cells, what they show in red, and any dialog."""
@@ -159,7 +171,7 @@ class Sheet:
         try:
             self.page.wait_for_function(LOADED, timeout=60_000)
         except TooLong as late:
-            raise self.failure("has pictures or widgets that do not load") from late
+            raise self.failure("has pictures or widgets that do not load", TooLate) from late
 
     def refuse_complaints(self) -> None:
         """Errors on the browser's console, but for harmless ones."""
@@ -184,9 +196,9 @@ class Sheet:
             self.menu("File", "Save Notebook")
         return self.lab.read(self.name)
 
-    def failure(self, what: str) -> AssertionError:
+    def failure(self, what: str, kind: type[AssertionError] = AssertionError) -> AssertionError:
         shot = self.shoot("failure")
-        return AssertionError(f"{self.name} {what} (see {shot}; the server's log is {self.lab.log})")
+        return kind(f"{self.name} {what} (see {shot}; the server's log is {self.lab.log})")
 
     def shoot(self, what: str) -> Path:
         path = self.artefacts / f"{Path(self.name).stem}-{what}.png"

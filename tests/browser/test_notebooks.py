@@ -38,8 +38,8 @@ def has_widgets(cells: list[Any]) -> bool:
 def test_opens_as_committed_runs_and_reopens_without_an_error(lab: Lab, open_notebook, name: str) -> None:
     """Before running: every committed figure, and of the explorer its stills. After it: figures and progress."""
     lab.lay(name)
-    sheet = open_notebook(lab, name)
     try:
+        sheet = open_notebook(lab, name)
         check_committed(sheet)
         sheet.clear()
         sheet.watch()
