@@ -53,9 +53,9 @@ def protocol_of(row: Row, store: Store) -> str:
 def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> str:
     """The verdict on "JointRD plain reaches its ResNet".
 
-    Holds: the whole 95 % interval of the paired difference lies above -SAME_LEVEL. Holds in part: the mean closes at
-    least half of the gap between plain and ResNet. Does not hold: the whole interval lies below -SAME_LEVEL. Cannot
-    tell: anything else, and fewer than LEAST pairs.
+    Does not hold: the whole 95 % interval of the paired difference lies below -SAME_LEVEL. Holds: it lies above. Holds
+    in part: neither, and the mean closes at least half of the gap between plain and ResNet. Cannot tell: anything else,
+    and fewer than LEAST pairs.
     """
     to_resnet, gap = difference(jointrd, resnet, store), difference(resnet, plain, store)
     if not to_resnet.values or not gap.values:
@@ -63,11 +63,11 @@ def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> str:
     low, high = bounds(to_resnet)
     if len(to_resnet.values) < LEAST:
         return UNDECIDED
+    if high < -SAME_LEVEL:
+        return FAILS
     if low >= -SAME_LEVEL:
         return HOLDS
-    if -to_resnet.mean <= gap.mean / 2:
-        return IN_PART
-    return FAILS if high < -SAME_LEVEL else UNDECIDED
+    return IN_PART if -to_resnet.mean <= gap.mean / 2 else UNDECIDED
 
 
 def levels(store: Store) -> list[Reading]:

@@ -29,7 +29,7 @@ from rdlib.profiles import Profile
 from rdlib.provenance import code_digest, provenance
 from rdlib.rows import Row
 from rdlib.runs import Record, Run, Store, digest
-from rdlib.tables import rows_of
+from rdlib.tables import in_store, rows_of
 from rdlib.teaching import Method
 from rdlib.train import fit
 
@@ -45,12 +45,12 @@ COLUMNS = [
 ]
 
 
-def command(profile: Profile) -> str:
-    return f"python -m rdlib measure teaching {profile.name}"
+def command(profile: Profile, store: Store) -> str:
+    return in_store(f"python -m rdlib measure teaching {profile.name}", store)
 
 
-def path_of(profile: Profile) -> Path:
-    return measured.FOLDER / f"teaching-{profile.name}.json"
+def path_of(profile: Profile, store: Store) -> Path:
+    return measured.folder(store) / f"teaching-{profile.name}.json"
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -77,7 +77,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
     if not among:
         raise ConfigError(f"profile {profile.name} has no networks of table 3: choose another profile")
     measured.require_writable(path)
-    known = measured.read(path, command(profile))["runs"] if path.exists() else {}
+    known = measured.read(path, command(profile, store))["runs"] if path.exists() else {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as sweeps train, so that the weights can be compared
     try:
@@ -178,15 +178,16 @@ def entry_text(entry: dict[str, Any]) -> str:
     return json.dumps(entry | {"epochs": []}).replace('"epochs": []', f'"epochs": [\n{epochs}\n  ]')
 
 
-def entries_of(profile: Profile, path: Path | None = None) -> dict[str, dict[str, Any]]:
-    """By id, what the record holds of each run; empty without a record. Raises RecordError where it is damaged."""
-    path = path or path_of(profile)
-    return dict(measured.read(path, command(profile))["runs"]) if path.exists() else {}
+def entries_of(profile: Profile, store: Store, path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """By id, what the record of a store (or at `path`) holds of each run; empty without one. Raises RecordError where
+    it is damaged."""
+    path = path or path_of(profile, store)
+    return dict(measured.read(path, command(profile, store))["runs"]) if path.exists() else {}
 
 
-def overview(profile: Profile, path: Path | None = None) -> pd.DataFrame:
+def overview(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
     """What the record has: runs, those with the weights of the published run, and recording's share of the time."""
-    entries, lines = entries_of(profile, path), []
+    entries, lines = entries_of(profile, store, path), []
     for row in rows(profile):
         found = [entries[run.id] for run in row.runs if run.id in entries]
         training, recording = (sum(one["seconds"][what] for one in found) for what in ("training", "recording"))
@@ -198,7 +199,7 @@ def overview(profile: Profile, path: Path | None = None) -> pd.DataFrame:
                 "recording / training time": f"{100 * recording / training:.1f} %" if found else "",
                 "weights as published": f"{sum(asked)}/{len(asked)}" if asked else "",
                 "n": f"{len(found)}/{len(row.runs)}",
-                "to fill": "" if len(found) == len(row.runs) else command(profile),
+                "to fill": "" if len(found) == len(row.runs) else command(profile, store),
             }
         )
     result = pd.DataFrame(lines)
@@ -209,21 +210,21 @@ def short_name(row: Row) -> str:
     return "JointRD" if row.method == "JointRD" else row.network
 
 
-def read(profile: Profile, path: Path | None = None) -> pd.DataFrame:
-    """The record as a table, one line a run, epoch and part; no line where there is no record.
+def read(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
+    """The record of a store (or at `path`) as a table, one line a run, epoch and part; no line where there is none.
 
     Columns: network, depth, rate, seed, epoch, part, m; for each path norm and agreement (of a network without mixed
     paths "all" is "own"; single mixed paths at some epochs only); cosine; share = |mixed| / (|mixed| + |own|), and
     share_at_1, the same had m(t) stayed 1; cka.
     Raises RecordError where the record is damaged or was edited.
     """
-    entries = entries_of(profile, path)
+    entries = entries_of(profile, store, path)
     found = [(row, run, entries[run.id]) for row in rows(profile) for run in row.runs if run.id in entries]
     try:
         lines = [line for row, run, entry in found for epoch in entry["epochs"] for line in flat(row, run, epoch)]
     except (KeyError, TypeError, IndexError) as error:
         raise RecordError(
-            f"{(path or path_of(profile)).name} lacks {error}: measure again with `{command(profile)}`"
+            f"{(path or path_of(profile, store)).name} lacks {error}: measure again with `{command(profile, store)}`"
         ) from error
     return pd.DataFrame(lines, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[6:], float))
 

@@ -19,18 +19,18 @@ from rdlib.photographs import load_images
 from rdlib.profiles import Profile
 from rdlib.rows import Row
 from rdlib.runs import Store
-from rdlib.tables import rows_of
+from rdlib.tables import in_store, rows_of
 
 TAUGHT = ("cross-entropy", "JointRD")
 PACKAGES = ("torch", "onnx", "onnxruntime")
 
 
-def command(profile: Profile) -> str:
-    return f"python -m rdlib measure int8 {profile.name}"
+def command(profile: Profile, store: Store) -> str:
+    return in_store(f"python -m rdlib measure int8 {profile.name}", store)
 
 
-def path_of(profile: Profile) -> Path:
-    return measured.FOLDER / f"int8-{profile.name}.json"
+def path_of(profile: Profile, store: Store) -> Path:
+    return measured.folder(store) / f"int8-{profile.name}.json"
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -46,7 +46,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
     RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
     measured.require_writable(path)
-    known = measured.read(path, command(profile))["runs"] if path.exists() else {}
+    known = measured.read(path, command(profile, store))["runs"] if path.exists() else {}
     here = {run.id for row in rows(profile) for run in row.runs if store.has_weights(run)}
     if lost := set(known) - here:
         raise RecordError(
@@ -76,13 +76,13 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
     measured.write(path, {"settings": settings, "provenance": measured.origin(*PACKAGES), "runs": runs})
 
 
-def table(profile: Profile, path: Path | None = None) -> pd.DataFrame:
+def table(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
     """Top-1 on the test split, mean and deviation over the seeds that were measured, and the paired change.
 
     Without a record all cells are empty and name the command that fills them.
     """
-    path = path or path_of(profile)
-    runs = measured.read(path, command(profile))["runs"] if path.exists() else {}
+    path = path or path_of(profile, store)
+    runs = measured.read(path, command(profile, store))["runs"] if path.exists() else {}
     lines = []
     for row in rows(profile):
         found = [runs[run.id] for run in row.runs if run.id in runs]
@@ -94,7 +94,7 @@ def table(profile: Profile, path: Path | None = None) -> pd.DataFrame:
                 "int8 top-1 (%)": spread(after),
                 "change": spread(after - before, "+.2f"),
                 "n": f"{len(found)}/{len(row.runs)}",
-                "to fill": "" if len(found) == len(row.runs) else command(profile),
+                "to fill": "" if len(found) == len(row.runs) else command(profile, store),
             }
         )
     result = pd.DataFrame(lines)

@@ -10,7 +10,7 @@ from rdlib import evidence_record, int8, latency, memory, observation_record, ri
 from rdlib.candidates import candidates, matched
 from rdlib.engines import ENGINES, TOLERANCES, choose
 from rdlib.latency_record import Settings, next_path
-from rdlib.measured import FOLDER
+from rdlib.measured import folder
 from rdlib.profiles import PROFILES, profile
 from rdlib.runs import RESULTS, Store
 from rdlib.tables import as_text
@@ -24,11 +24,6 @@ measure_app = typer.Typer(
 console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
-def within(store: Path, published: Path) -> Path:
-    """Where a store keeps the record that the published store keeps there."""
-    return store / FOLDER.name / published.name
-
-
 @measure_app.command("memory")
 def measure_memory(
     store: StoreOption = RESULTS,
@@ -37,7 +32,7 @@ def measure_memory(
     """Feature-map memory of every network of table 1, planned and measured, on the CPU."""
     compared = [*candidates(), *matched()]
     count = iter(range(1, len(compared) + 1))
-    path = to or within(store, memory.RECORD)
+    path = to or folder(Store(store)) / memory.RECORD.name
     record = memory.measure_all(compared, path, lambda name: console.print(f"{next(count)}/{len(compared)} {name}"))
     for what, title in (("peak", "planned peak"), ("arena", "measured")):
         console.print(f"\n{title}, MiB (times less than the ResNet)\n{as_text(memory.table(record['rows'], what))}")
@@ -64,7 +59,7 @@ def measure_latency(
     compared = candidates(depth or (50, 34, 18), side or (224, 32))
     if with_matched:
         compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
-    path = to or next_path(store / FOLDER.name)
+    path = to or next_path(folder(Store(store)))
     try:
         latency.measure(
             compared,
@@ -87,10 +82,10 @@ def measure_int8(
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/int8-PROFILE.json.")] = None,
 ) -> None:
     """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
-    chosen = profile(profile_name)
-    path = to or within(store, int8.path_of(chosen))
-    int8.measure(chosen, Store(store), path, console.print)
-    console.print(f"\n{as_text(int8.table(chosen, path))}")
+    chosen, records = profile(profile_name), Store(store)
+    path = to or int8.path_of(chosen, records)
+    int8.measure(chosen, records, path, console.print)
+    console.print(f"\n{as_text(int8.table(chosen, records, path))}")
 
 
 @measure_app.command("teaching")
@@ -100,10 +95,10 @@ def measure_teaching(
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/teaching-PROFILE.json.")] = None,
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
-    chosen = profile(profile_name)
-    path = to or within(store, evidence_record.path_of(chosen))
-    evidence_record.measure(chosen, Store(store), path, console.print)
-    console.print(f"\n{as_text(evidence_record.overview(chosen, path))}")
+    chosen, records = profile(profile_name), Store(store)
+    path = to or evidence_record.path_of(chosen, records)
+    evidence_record.measure(chosen, records, path, console.print)
+    console.print(f"\n{as_text(evidence_record.overview(chosen, records, path))}")
 
 
 @measure_app.command("paths")
@@ -115,9 +110,9 @@ def measure_paths(
     ] = None,
 ) -> None:
     """Train the JointRD network of a profile again and record feature maps and every path's logits of 20 images."""
-    chosen = profile(profile_name)
-    path = to or within(store, observation_record.path_of(chosen))
-    observation_record.measure(chosen, Store(store), path, console.print)
+    chosen, records = profile(profile_name), Store(store)
+    path = to or observation_record.path_of(chosen, records)
+    observation_record.measure(chosen, records, path, console.print)
     console.print(f"\nwritten: {path.name}")
 
 
@@ -128,10 +123,10 @@ def measure_rivals(
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/rivals-PROFILE.json.")] = None,
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
-    chosen = profile(profile_name)
-    path = to or within(store, rival_costs.path_of(chosen))
-    rival_costs.measure(chosen, Store(store), path, console.print)
+    chosen, records = profile(profile_name), Store(store)
+    path = to or rival_costs.path_of(chosen, records)
+    rival_costs.measure(chosen, records, path, console.print)
     for part in ("networks", "paper_size"):
         for columns in (rival_table.COUNTED, rival_table.TIMED):
-            console.print(f"\n{as_text(rival_table.networks(chosen, part, columns, path))}")
-    console.print(f"\n{as_text(rival_table.exactness(chosen, path))}\n\nwritten: {path.name}")
+            console.print(f"\n{as_text(rival_table.networks(chosen, records, part, columns, path))}")
+    console.print(f"\n{as_text(rival_table.exactness(chosen, records, path))}\n\nwritten: {path.name}")

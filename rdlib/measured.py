@@ -13,11 +13,16 @@ import torch
 
 from rdlib.errors import RecordError
 from rdlib.provenance import code_digest, git
-from rdlib.runs import RESULTS, digest
+from rdlib.runs import RESULTS, Store, digest
 
 FOLDER = RESULTS / "measured"
 SCHEMA = 1
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+
+
+def folder(store: Store) -> Path:
+    """Where a store keeps its records of measurements; of the published one this is FOLDER."""
+    return store.root / FOLDER.name
 
 
 def write(path: Path, body: dict[str, Any]) -> None:

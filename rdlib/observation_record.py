@@ -27,18 +27,18 @@ from rdlib.photographs import load_images
 from rdlib.profiles import Profile
 from rdlib.rows import Row
 from rdlib.runs import Run, Store, digest
-from rdlib.tables import rows_of
+from rdlib.tables import in_store, rows_of
 
 EPOCHS = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # denser where more changes
 SCHEMA = 1
 
 
-def command(profile: Profile) -> str:
-    return f"python -m rdlib measure paths {profile.name}"
+def command(profile: Profile, store: Store) -> str:
+    return in_store(f"python -m rdlib measure paths {profile.name}", store)
 
 
-def path_of(profile: Profile) -> Path:
-    return measured.FOLDER / f"paths-{profile.name}.safetensors"
+def path_of(profile: Profile, store: Store) -> Path:
+    return measured.folder(store) / f"paths-{profile.name}.safetensors"
 
 
 def row_of(profile: Profile) -> Row:
@@ -123,11 +123,11 @@ def write(path: Path, observed: Observed, about: dict[str, Any]) -> None:
     measured.save(path, safetensors.torch.save(tensors, {"record": content}))
 
 
-def contents(profile: Profile, path: Path | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata and tensors. Raises RecordError where the file is missing, damaged or was edited."""
-    path = path or path_of(profile)
-    to = "" if path == path_of(profile) else f" --to {path}"
-    again = f"restore it from git, or measure again with `{command(profile)}{to}`"
+def contents(profile: Profile, store: Store, path: Path | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata and tensors of the record of a store, or at `path`. Raises RecordError where the file is missing,
+    damaged or was edited."""
+    path = path or path_of(profile, store)
+    again = f"restore it from git, or measure again with `{command(profile, store)}`"
     if not path.exists():
         raise RecordError(f"there is no {path.name}: {again}")
     try:
@@ -144,9 +144,9 @@ def contents(profile: Profile, path: Path | None = None) -> tuple[dict[str, Any]
         raise RecordError(f"{path.name} cannot be read ({error}): {again}") from error
 
 
-def read(profile: Profile, path: Path | None = None) -> Observed:
+def read(profile: Profile, store: Store, path: Path | None = None) -> Observed:
     """The record as it was observed, feature maps in float32. Raises RecordError as `contents` does."""
-    about, tensors = contents(profile, path)
+    about, tensors = contents(profile, store, path)
     teacher = tuple(tensors[f"teacher.{k}"].float() for k in range(1, STAGES + 1))
     seen = [
         Observation(

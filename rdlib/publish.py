@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rdlib import figures, int8, latency_record, memory, planner, speedup
+from rdlib import figures, int8, latency_record, measured, memory, planner, speedup
 from rdlib.errors import RecordError
 from rdlib.profiles import PROFILES
 from rdlib.runs import ROOT, Store
@@ -46,7 +46,7 @@ def readme(text: str, store: Store) -> str:
 def measured_table(what: str, store: Store) -> pd.DataFrame:
     """What the README shows of table 1 ("memory"), of table 2 ("latency") and of "int8 PROFILE"; without a record one
     line that names the command."""
-    folder = store.root / "measured"
+    folder = measured.folder(store)
     if what == "memory":
         path = folder / memory.RECORD.name
         return memory_summary(memory.read(path)["rows"]) if path.exists() else to_fill(in_store(memory.COMMAND, store))
@@ -57,11 +57,7 @@ def measured_table(what: str, store: Store) -> pd.DataFrame:
         ]
         lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
         return pd.concat(lines) if lines else to_fill(in_store(latency_record.COMMAND, store))
-    chosen = PROFILES[what.removeprefix("int8 ")]
-    table = int8.table(chosen, folder / int8.path_of(chosen).name)
-    if "to fill" in table:
-        table["to fill"] = [in_store(command, store) if command else "" for command in table["to fill"]]
-    return table
+    return int8.table(PROFILES[what.removeprefix("int8 ")], store)
 
 
 def memory_summary(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from rdlib.readings import FAILS, FULL, HOLDS, IN_PART, REDUCED, UNDECIDED, Read
 from rdlib.rival_table import JOINTRD, Line
 from rdlib.rows import SHORTCUTS, Row
 from rdlib.runs import Store
-from rdlib.tables import Cell, fill_command, in_store, records_of, rows_of
+from rdlib.tables import Cell, fill_command, records_of, rows_of
 
 TEACHING, RIVALS, ABLATIONS = "08_who_teaches_early_layers", "09_rivals", "07_what_is_jointrd"
 CIFAR = "04_table3_cifar"
@@ -37,8 +37,8 @@ def gradients(profile: Profile, store: Store) -> tuple[list[Reading], list[Readi
     aligned paths of the own one's length would give. Later: how far it fell since, as trained and with m(t) taken out.
     Raises RecordError where the record is damaged.
     """
-    found = evidence_record.read(profile, store.root / "measured" / evidence_record.path_of(profile).name)
-    fill = in_store(evidence_record.command(profile), store) if evidence_record.rows(profile) else ""
+    found = evidence_record.read(profile, store)
+    fill = evidence_record.command(profile, store) if evidence_record.rows(profile) else ""
     protocol = protocol_name(profile)
     blank = Reading(DOMINATES, "", told("claim_gradients_early"), protocol=protocol, look=TEACHING, fill=fill)
     fading = replace(blank, claim=FADES, paper=told("claim_gradients_later"))
@@ -71,13 +71,12 @@ def smaller_resnets(profile: Profile, store: Store) -> tuple[list[Reading], list
 
     Beside it what such a ResNet loses against the whole one, and its cost as a multiple of the plain network's.
     """
-    path = store.root / "measured" / rival_costs.path_of(profile).name
     pruned, narrowed = (
         Reading(f"beats a ResNet {how} to its cost", "", told(key), look=RIVALS) for how, key in CUTS.items()
     )
     lines: tuple[list[Reading], list[Reading]] = ([], [])
     for table in rival_costs.TABLES:
-        found = rival_table.lines(profile, store, table, path)
+        found = rival_table.lines(profile, store, table)
         for line in (line for line in found if line.adds and line.way != rival_table.RESNET):
             which = int("narrowed" in line.way)
             gap, drop = rival_table.one_of(found, JOINTRD).minus(line), line.minus(found[0])

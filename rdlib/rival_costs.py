@@ -37,7 +37,7 @@ from rdlib.rows import Row
 from rdlib.runs import Run, Store
 from rdlib.speedup import speedup
 from rdlib.step import Step
-from rdlib.tables import COMPARISONS, rows_of
+from rdlib.tables import COMPARISONS, in_store, rows_of
 from rdlib.train import evaluate
 
 TABLES = tuple(name for name in COMPARISONS if name.startswith("rivals"))  # the same ways at several learning rates
@@ -56,12 +56,12 @@ OFTEN = {
 }
 
 
-def command(profile: Profile) -> str:
-    return f"python -m rdlib measure rivals {profile.name}"
+def command(profile: Profile, store: Store) -> str:
+    return in_store(f"python -m rdlib measure rivals {profile.name}", store)
 
 
-def path_of(profile: Profile) -> Path:
-    return measured.FOLDER / f"rivals-{profile.name}.json"
+def path_of(profile: Profile, store: Store) -> Path:
+    return measured.folder(store) / f"rivals-{profile.name}.json"
 
 
 def key(row: Row) -> str:
@@ -88,7 +88,7 @@ def measure(
     where the record cannot be written, and ConfigError for a profile without that table. often: how often what is
     timed.
     """
-    path = path or path_of(profile)
+    path = path or path_of(profile, store)
     measured.require_writable(path)
     rows = rows_of(profile, "rivals")
     if not rows:
@@ -125,7 +125,7 @@ def measure(
         for row in rows
     }
     exact = {run.id: exactness(run, store, images) for run in resnets(profile) if store.has_weights(run)}
-    tell(missing(profile, exact) or f"{RMNET}: {len(exact)} trained ResNets rewritten")
+    tell(missing(profile, store, exact) or f"{RMNET}: {len(exact)} trained ResNets rewritten")
     body = {
         "profile": profile.name,
         "settings": {what: asdict(one) for what, one in often.items()},
@@ -140,10 +140,11 @@ def measure(
     measured.write(path, body)
 
 
-def read(profile: Profile, path: Path | None = None) -> dict[str, Any] | None:
-    """The record, or None where there is none yet. Raises RecordError where it is damaged or was edited."""
-    path = path or path_of(profile)
-    return measured.read(path, command(profile)) if path.exists() else None
+def read(profile: Profile, store: Store, path: Path | None = None) -> dict[str, Any] | None:
+    """The record of a store (or at `path`), or None where there is none yet. Raises RecordError where it is damaged or
+    was edited."""
+    path = path or path_of(profile, store)
+    return measured.read(path, command(profile, store)) if path.exists() else None
 
 
 def shaped(run: Run, classes: int, resnet: Run) -> StagedResNet:
@@ -264,14 +265,15 @@ def exactness(run: Run, store: Store, images: Images[S]) -> dict[str, Any]:
     }
 
 
-def missing(profile: Profile, exact: Mapping[str, Any]) -> str:
+def missing(profile: Profile, store: Store, exact: Mapping[str, Any]) -> str:
     """What to say of RMNet where trained ResNets were not at hand; empty where all were."""
     absent = [run for run in resnets(profile) if run.id not in exact]
     if not absent:
         return ""
+    again = in_store(f"python -m rdlib train --again {absent[0].id}", store)
     return (
         f"{RMNET}: {len(absent)} of {len(resnets(profile))} ResNets have no weights here, so their cells stay empty; "
-        f"train them again, e.g. `python -m rdlib train --again {absent[0].id}`, and then `{command(profile)}`"
+        f"train them again, e.g. `{again}`, and then `{command(profile, store)}`"
     )
 
 

@@ -17,7 +17,7 @@ from rdlib.profiles import Profile
 from rdlib.rival_costs import RMNET
 from rdlib.rows import Row
 from rdlib.runs import Run, Store
-from rdlib.tables import Cell, fill_command, in_store, rows_of
+from rdlib.tables import Cell, fill_command, rows_of
 from rdlib.ways import METHODS
 
 SCRATCH, TEACHER = "scratch", "teacher"
@@ -73,8 +73,8 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
     Costs do not depend on the learning rate, so every table takes those of the same way in table "rivals". Raises
     RecordError for a record that is damaged or was edited.
     """
-    rows, costs = rows_of(profile, table), rival_costs.read(profile, path) or {}
-    again = in_store(rival_costs.command(profile), store if path else Store())  # without a path: the published costs
+    rows, costs = rows_of(profile, table), rival_costs.read(profile, store, path) or {}
+    again = rival_costs.command(profile, store)
     found = [
         line_of(row, store, fill_command(profile, table, store), costs, rival_costs.key(same), again)
         for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True)
@@ -184,11 +184,11 @@ MEMORY = (("traffic", OUT_OF_PLACE), ("peak", OUT_OF_PLACE), ("peak", FUSED))
 
 
 def networks(
-    profile: Profile, part: str = "networks", columns: Sequence[str] = COUNTED, path: Path | None = None
+    profile: Profile, store: Store, part: str = "networks", columns: Sequence[str] = COUNTED, path: Path | None = None
 ) -> pd.DataFrame:
     """Each distinct deployed network once, as text; part: those of the "networks", or of "paper_size"; columns: COUNTED
     or TIMED. Empty without a record, which `rival_costs.command` makes."""
-    costs = rival_costs.read(profile, path) or {part: {}, "ways": {}}
+    costs = rival_costs.read(profile, store, path) or {part: {}, "ways": {}}
     uses = [one["deploys"] for one in costs["ways"].values()]
     counted = part == "networks" and columns is COUNTED
     lines_: list[dict[str, str]] = []
@@ -198,9 +198,9 @@ def networks(
     return pd.DataFrame(lines_)
 
 
-def exactness(profile: Profile, path: Path | None = None) -> pd.DataFrame:
+def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
     """RMNet's rewrite against each trained ResNet, as text; empty without a record, or where it had no weights."""
-    exact = (rival_costs.read(profile, path) or {"rmnet": {}})["rmnet"]
+    exact = (rival_costs.read(profile, store, path) or {"rmnet": {}})["rmnet"]
     known = [(run, exact[run.id]) for run in rival_costs.resnets(profile) if run.id in exact]
     return pd.DataFrame(
         [

@@ -254,9 +254,9 @@ def test_recording_sees_batch_statistics_whatever_mode_the_method_is_in(dataset)
 
 
 def test_a_watched_training_ends_with_the_weights_of_the_published_run(path, cells):
-    entries = evidence_record.entries_of(QUICK, path)
+    entries = evidence_record.entries_of(QUICK, Store(), path)
     assert [entries[row.runs[0].id]["weights_equal"] for row in cells] == [True] * 3
-    assert list(evidence_record.overview(QUICK, path)["weights as published"]) == ["1/1"] * 3
+    assert list(evidence_record.overview(QUICK, Store(), path)["weights as published"]) == ["1/1"] * 3
 
 
 def test_weights_that_differ_are_told_and_those_of_another_processor_not_compared(cells, store, dataset):
@@ -275,7 +275,7 @@ def test_weights_that_differ_are_told_and_those_of_another_processor_not_compare
 
 
 def test_the_record_holds_every_epoch_and_part_and_reads_back(path, cells):
-    found = evidence_record.read(QUICK, path)
+    found = evidence_record.read(QUICK, Store(), path)
     assert len(found) == 3 * 3 * len(PARTS)  # runs, epochs 0 to 2, parts
     assert set(found["network"]) == {"ResNet", "plain", "JointRD"}
     jointrd = found[found["network"] == "JointRD"]
@@ -291,7 +291,7 @@ def test_the_record_holds_every_epoch_and_part_and_reads_back(path, cells):
     assert found[found["network"] == "ResNet"]["cka"].isna().all()
     assert found[(found["network"] == "plain") & (found["part"] != "stem")]["cka"].notna().all()
     plain_ones = found[found["network"] == "plain"]
-    entry = evidence_record.entries_of(QUICK, path)[cells[1].runs[0].id]
+    entry = evidence_record.entries_of(QUICK, Store(), path)[cells[1].runs[0].id]
     first = plain_ones[(plain_ones["epoch"] == 0) & (plain_ones["part"] != "stem")]
     assert first["cka"].tolist() == entry["epochs"][0]["cka"]
     assert plain_ones["norm_all"].equals(plain_ones["norm_own"])
@@ -306,7 +306,7 @@ def test_finished_runs_are_kept_and_those_of_other_code_made_again(path, cells, 
     assert [line.rpartition(": ")[2] for line in told] == ["kept"] * 3
     monkeypatch.setattr(evidence_record, "code_digest", lambda: "other code")
     done = []
-    entry = evidence_record.entries_of(QUICK, path)[cells[0].runs[0].id]
+    entry = evidence_record.entries_of(QUICK, Store(), path)[cells[0].runs[0].id]
     monkeypatch.setattr(evidence_record, "watch", lambda run, *more: done.append(run.id) or entry)
     evidence_record.measure(QUICK, store, path)
     assert done == [row.runs[0].id for row in cells]
@@ -323,8 +323,8 @@ def test_an_interrupted_record_keeps_what_is_finished(cells, store, tmp_path, mo
     monkeypatch.setattr(evidence_record, "watch", stopped)
     with pytest.raises(KeyboardInterrupt):
         evidence_record.measure(QUICK, store, path)
-    assert set(evidence_record.entries_of(QUICK, path)) == {row.runs[0].id for row in cells[:2]}
-    overview = evidence_record.overview(QUICK, path)
+    assert set(evidence_record.entries_of(QUICK, Store(), path)) == {row.runs[0].id for row in cells[:2]}
+    overview = evidence_record.overview(QUICK, Store(), path)
     assert list(overview["n"]) == ["1/1", "1/1", "0/1"]
     assert list(overview["to fill"]) == ["", "", "python -m rdlib measure teaching quick"]
 
@@ -343,7 +343,7 @@ def test_a_run_whose_teacher_has_no_weights_is_told_and_left_out(cells, store, t
 def test_a_record_that_was_edited_or_damaged_is_refused(damage, path):
     path.write_text(damage(path.read_text()))
     with pytest.raises(RecordError, match=r"teaching\.json cannot be read .* `python -m rdlib measure teaching quick`"):
-        evidence_record.read(QUICK, path)
+        evidence_record.read(QUICK, Store(), path)
 
 
 def test_a_record_that_lacks_a_number_is_refused(path):
@@ -351,7 +351,7 @@ def test_a_record_that_lacks_a_number_is_refused(path):
     next(iter(body["runs"].values()))["epochs"][0].pop("agreement")
     evidence_record.write(path, body)
     with pytest.raises(RecordError, match=r"teaching\.json lacks 'agreement'"):
-        evidence_record.read(QUICK, path)
+        evidence_record.read(QUICK, Store(), path)
 
 
 def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(cells, store, tmp_path, monkeypatch):
@@ -361,12 +361,12 @@ def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(cell
         evidence_record.measure(QUICK, store, tmp_path / "file" / "teaching.json")
 
 
-def test_without_a_record_tables_and_figures_are_empty_and_the_command_is_named(tmp_path, store):
-    found = evidence_record.read(QUICK, tmp_path / "absent.json")
+def test_without_a_record_tables_and_figures_are_empty_and_the_command_is_named(store):
+    found = evidence_record.read(QUICK, store)
     assert found.empty
     assert evidence_record.over_phases(found, "share").empty
-    overview = evidence_record.overview(QUICK, tmp_path / "absent.json")
-    assert set(overview["to fill"]) == {"python -m rdlib measure teaching quick"}
+    overview = evidence_record.overview(QUICK, store)
+    assert set(overview["to fill"]) == {f"python -m rdlib measure teaching quick --store {store.root}"}
     assert len(overview) == 6
     for draw in evidence_figures.OF_A_RECORD:
         draw(found)
@@ -375,7 +375,7 @@ def test_without_a_record_tables_and_figures_are_empty_and_the_command_is_named(
 def test_a_profile_without_small_images_is_refused_and_its_tables_are_empty(store, tmp_path):
     with pytest.raises(ConfigError, match="profile imagenet has no networks of table 3"):
         evidence_record.measure(PROFILES["imagenet"], store, tmp_path / "teaching.json")
-    assert evidence_record.overview(PROFILES["imagenet"], tmp_path / "teaching.json").empty
+    assert evidence_record.overview(PROFILES["imagenet"], store).empty
     assert evidence_figures.losses([], store).axes
 
 
@@ -391,7 +391,7 @@ def test_the_rows_are_the_three_networks_at_both_rates_with_the_teacher_of_their
 
 
 def test_values_over_phases_are_mean_and_range_of_the_seeds(path):
-    found = evidence_record.read(QUICK, path)
+    found = evidence_record.read(QUICK, Store(), path)
     both = pd.concat([found, found.assign(seed=1, norm_own=found["norm_own"] * 3)])
     table = evidence_record.over_phases(both, "norm_own", ".3f")
     assert list(table.columns) == ["learning rate", "network", "part", "before training", "epochs 1 to 3"]
@@ -401,18 +401,25 @@ def test_values_over_phases_are_mean_and_range_of_the_seeds(path):
 
 
 def test_seeds_are_counted_by_rate_network_and_part(path):
-    found = evidence_record.read(QUICK, path)
+    found = evidence_record.read(QUICK, Store(), path)
     both = pd.concat([found, found.assign(seed=1, norm_own=found["norm_own"] * 3)])
     lengths = evidence_record.by_phase(both, "norm_own").xs(("ResNet", "stem"), level=("network", "part"))
     counted = evidence_record.seeds_where(lengths > lengths.mean())
     assert counted.iloc[0].tolist() == [0.05, "1/2", "1/2"]
 
 
+def test_a_store_shows_its_own_record_and_no_other(path, store):
+    assert evidence_record.read(QUICK, store).empty
+    measured.folder(store).mkdir()
+    shutil.copy(path, evidence_record.path_of(QUICK, store))
+    assert evidence_record.read(QUICK, store).equals(evidence_record.read(QUICK, Store(), path))
+
+
 # --- the figures
 
 
 def test_every_figure_draws_what_the_record_has(path, cells, store):
-    found = evidence_record.read(QUICK, path)
+    found = evidence_record.read(QUICK, Store(), path)
     for draw in evidence_figures.OF_A_RECORD:
         figure = draw(found)
         assert any(ax.lines for ax in figure.axes)

@@ -9,6 +9,7 @@ from rdlib.errors import RecordError
 from rdlib.experiment import train
 from rdlib.profiles import PROFILES
 from rdlib.rows import Row
+from rdlib.runs import Store
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_every_run_with_weights_is_measured_and_the_others_are_told(cells, store
         assert found[run.id]["compared"] == 30
         assert "QLinearConv" in found[run.id]["runtime_operators"]
     assert told[-1] == "plain-18, strictly plain, cross-entropy, seed 0: no weights here, left out"
-    table = int8.table(PROFILES["quick"], path)
+    table = int8.table(PROFILES["quick"], Store(), path)
     assert list(table["n"]) == ["2/2", "0/1"]
     assert list(table.iloc[1][["float32 top-1 (%)", "int8 top-1 (%)", "change"]]) == ["", "", ""]
     assert list(table["to fill"]) == ["", "python -m rdlib measure int8 quick"]
@@ -47,7 +48,7 @@ def test_the_change_is_paired_over_seeds(cells, tmp_path):
     values = {run.id: pair for run, pair in zip(cells[0].runs, ((90.0, 88.0), (80.0, 79.0)), strict=True)}
     runs = {key: {"float32_top1": before, "int8_top1": after} for key, (before, after) in values.items()}
     measured.write(path, {"runs": runs})
-    line = int8.table(PROFILES["quick"], path).iloc[0]
+    line = int8.table(PROFILES["quick"], Store(), path).iloc[0]
     assert (line["float32 top-1 (%)"], line["int8 top-1 (%)"]) == ("85.00 ± 7.07", "83.50 ± 6.36")
     assert line["change"] == "-1.50 ± 0.71"
 
@@ -61,10 +62,10 @@ def test_a_record_never_loses_a_run(cells, store, tmp_path):
     assert path.read_text() == before
 
 
-def test_without_a_record_every_cell_is_empty_and_names_its_command(tmp_path):
-    table = int8.table(PROFILES["quick"], tmp_path / "absent.json")
+def test_without_a_record_every_cell_is_empty_and_names_its_command(store):
+    table = int8.table(PROFILES["quick"], store)
     assert set(table["int8 top-1 (%)"]) == {""}
-    assert set(table["to fill"]) == {"python -m rdlib measure int8 quick"}
+    assert set(table["to fill"]) == {f"python -m rdlib measure int8 quick --store {store.root}"}
     assert len(table) == 10
 
 

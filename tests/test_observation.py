@@ -119,7 +119,7 @@ def path(made, tmp_path, dataset, monkeypatch):
 
 
 def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(path, made, dataset):
-    found, store = observation_record.read(QUICK, path), Store(made / "store")
+    found, store = observation_record.read(QUICK, Store(), path), Store(made / "store")
     assert [seen.epoch for seen in found.observations] == [0, 1, 3, 4]  # the last epoch always
     assert found.images.labels.tolist() == [label for label in range(10) for _ in range(2)]
     assert found.classes == dataset.classes
@@ -135,7 +135,7 @@ def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(path,
             torch.testing.assert_close(
                 seen.teacher[k - 1], store.network(TEACHER).head(pixels, k), rtol=1e-3, atol=1e-3
             )
-    about, _ = observation_record.contents(QUICK, path)
+    about, _ = observation_record.contents(QUICK, Store(), path)
     assert about["weights_equal"] is True
     assert (about["run"], Run.from_value(about["value"])) == (RUN.id, RUN)
     assert set(about["provenance"]) >= {"commit", "dirty", "code_sha256", "cpu", "versions"}
@@ -147,7 +147,7 @@ def test_a_training_that_ends_elsewhere_says_so(path, made, dataset, tmp_path, m
     other = replace(record, provenance=record.provenance | {"weights_sha256": "0" * 64})
     store.record_path(RUN).write_text(other.to_json())
     observation_record.measure(QUICK, store, path)
-    assert observation_record.contents(QUICK, path)[0]["weights_equal"] is False
+    assert observation_record.contents(QUICK, Store(), path)[0]["weights_equal"] is False
 
 
 def test_a_teacher_without_weights_is_trained_first_and_the_student_leaves_nothing(path, made, tmp_path):
@@ -192,16 +192,13 @@ def rewritten(change):
 def test_a_record_that_was_edited_or_damaged_is_refused(damage, path):
     damage(path)
     with pytest.raises(RecordError, match=r"paths\.safetensors cannot be read .*`python -m rdlib measure paths quick"):
-        observation_record.read(QUICK, path)
+        observation_record.read(QUICK, Store(), path)
 
 
-def test_a_missing_record_names_the_command(tmp_path, monkeypatch):
-    with pytest.raises(RecordError, match=r"no a\.safetensors: restore it .* measure paths quick --to .*a"):
-        observation_record.read(QUICK, tmp_path / "a.safetensors")
-    published = tmp_path / "published.safetensors"
-    monkeypatch.setattr(observation_record, "path_of", lambda profile: published)
-    with pytest.raises(RecordError, match=r"no published\.safetensors: .* `python -m rdlib measure paths quick`$"):
-        observation_record.read(QUICK)
+def test_a_missing_record_names_the_command_of_its_store(store):
+    again = rf"no paths-quick\.safetensors: restore it .* `python -m rdlib measure paths quick --store {store.root}`$"
+    with pytest.raises(RecordError, match=again):
+        observation_record.read(QUICK, store)
 
 
 def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(path, store, tmp_path, monkeypatch):
@@ -224,8 +221,8 @@ def test_numbers_too_large_for_float16_are_kept_as_its_largest():
 
 
 def test_the_published_record_is_whole_and_was_made_from_committed_code():
-    path = observation_record.path_of(QUICK)
-    about, _ = observation_record.contents(QUICK, path)
+    path = observation_record.path_of(QUICK, Store())
+    about, _ = observation_record.contents(QUICK, Store())
     assert about["run"] == observation_record.row_of(QUICK).runs[0].id
     assert about["epochs"] == list(observation_record.EPOCHS)
     assert about["weights_equal"] is True

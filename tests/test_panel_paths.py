@@ -181,11 +181,11 @@ def test_the_channels_follow_their_rank_within_what_a_stage_has(panel):
 def test_without_a_record_the_command_is_named_and_nothing_breaks(store):
     panel = PathsPanel(store)
     assert "there is no paths-quick.safetensors: restore it from git" in panel.message.value
-    assert "`python -m rdlib measure paths quick --to" in panel.message.value
+    assert f"`python -m rdlib measure paths quick --store {store.root}`" in panel.message.value
     for control, value in ((panel.stage, 3), (panel.first, 1), (panel.image, 0)):
         control.value = value
     assert panel.picture.png == b""
-    observation_record.write(panel.path, observed((0, 1)), ABOUT)
+    observation_record.write(observation_record.path_of(panel.profile, store), observed((0, 1)), ABOUT)
     panel.stage.value = 2
     assert panel.picture.png
 

@@ -66,8 +66,8 @@ def known(once, monkeypatch):
 
 
 def test_the_record_agrees_with_independent_counts_and_shares_networks(known):
-    profile, ways, _, path, _ = known
-    record = rival_costs.read(profile, path)
+    profile, ways, store, path, _ = known
+    record = rival_costs.read(profile, store, path)
     assert list(record["networks"]) == ["ResNet-18", "plain-18, strictly plain", "ResNet-18, narrowed to MACs", RMNET]
     deploys = [record["ways"][rival_costs.key(row)]["deploys"] for row in ways]
     assert deploys == [list(record["networks"])[i] for i in (0, 1, 1, 1, 2)]
@@ -100,7 +100,7 @@ def test_the_record_agrees_with_independent_counts_and_shares_networks(known):
 def test_training_costs_are_those_of_the_way(known):
     profile, ways, store, path, _ = known
     resnet_, plain, jointrd, dirac, narrowed = (
-        rival_costs.read(profile, path)["ways"][rival_costs.key(w)] for w in ways
+        rival_costs.read(profile, store, path)["ways"][rival_costs.key(w)] for w in ways
     )
     assert plain["step"]["ratio"] == [1, 1, 1]
     assert jointrd["flops"] > 2 * plain["flops"] == 2 * dirac["flops"]
@@ -121,19 +121,20 @@ def test_training_costs_are_those_of_the_way(known):
 
 def test_rmnet_is_exact_where_there_are_weights_and_says_where_there_are_none(known):
     profile, ways, store, path, told = known
-    exact = rival_costs.read(profile, path)["rmnet"]
+    exact = rival_costs.read(profile, store, path)["rmnet"]
     assert list(exact) == [ways[0].runs[0].id]
     (one,) = exact.values()
     assert one["top1"] == one["resnet_top1"] == pytest.approx(store.record(ways[0].runs[0]).top1)
     assert (one["compared"], one["equal_top1"]) == (30, 30)
     assert 0 < one["largest_difference"] < 1e-4 * one["largest_logit"]
     assert told[-1].startswith(f"{RMNET}: 1 of 2 ResNets have no weights here")
-    assert f"--again {ways[0].runs[1].id}" in told[-1]
+    for command in (f"train --again {ways[0].runs[1].id}", "measure rivals quick"):
+        assert f"`python -m rdlib {command} --store {store.root}`" in told[-1]
     table = rival_table.table(profile, store, path=path).set_index("way")
     assert table.loc[RMNET, "n"] == "1/2"
     assert table.loc[RMNET, "to fill"] == f"python -m rdlib measure rivals quick --store {store.root}"
     assert table.loc[RMNET, "test top-1 (%)"] == table.loc["ResNet, cross-entropy", "test top-1 (%)"] != ""
-    assert len(rival_table.exactness(profile, path)) == 1
+    assert len(rival_table.exactness(profile, store, path)) == 1
 
 
 def test_equal_networks_are_measured_once_and_no_others():
@@ -149,27 +150,28 @@ def test_equal_networks_are_measured_once_and_no_others():
 
 
 def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
-    table = rival_table.table(QUICK, Store(tmp_path), path=tmp_path / "absent.json")
+    table = rival_table.table(QUICK, Store(tmp_path))
     sweep, measure = (
         f"python -m rdlib {what} --store {tmp_path}" for what in ("sweep quick --table rivals", "measure rivals quick")
     )
     assert set(table["to fill"]) == {f"{sweep}; {measure}", measure}  # the latter is RMNet's, which no sweep trains
     rest = table.drop(columns=["way", "start", "n", "to fill"])
     assert not rest.to_numpy().any()
-    assert rival_table.networks(QUICK, path=tmp_path / "absent.json").empty
-    assert rival_table.verdict(rival_table.lines(QUICK, Store(tmp_path), path=tmp_path / "absent.json")) == []
+    assert rival_table.networks(QUICK, Store(tmp_path)).empty
+    assert rival_table.exactness(QUICK, Store(tmp_path)).empty
+    assert rival_table.verdict(rival_table.lines(QUICK, Store(tmp_path))) == []
     assert rival_table.lines(PROFILES["imagenet"], Store(tmp_path)) == []
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.replace("99", "98"), lambda text: "[]"])
 def test_a_damaged_record_is_refused(damage, tmp_path):
-    path = tmp_path / "rivals-quick.json"
+    path = rival_costs.path_of(QUICK, Store(tmp_path))
     measured.write(path, {"networks": {"one": 99}})
     path.write_text(damage(path.read_text()))
     with pytest.raises(
-        RecordError, match=r"rivals-quick\.json cannot be read .*`python -m rdlib measure rivals quick`"
+        RecordError, match=r"rivals-quick\.json cannot be read .*`python -m rdlib measure rivals quick --store .*`"
     ):
-        rival_table.table(QUICK, Store(tmp_path), path=path)
+        rival_table.table(QUICK, Store(tmp_path))
 
 
 def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatch):

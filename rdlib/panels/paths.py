@@ -30,7 +30,7 @@ class PathsPanel(Panel):
     ):
         super().__init__()
         self.profile = profile
-        self.path = (store or Store()).root / "measured" / observation_record.path_of(profile).name
+        self.store = store or Store()
         self.lock = threading.RLock()  # the training thread and the controls both draw
         self.quiet: int | None = None  # the thread in which the panel itself sets controls
         self.seen: dict[str, Observed] = {}
@@ -92,7 +92,7 @@ class PathsPanel(Panel):
     def observed(self) -> Observed:
         """Of the source that is chosen. Raises RecordError where its record is missing or damaged."""
         if self.source.value == RECORDED and RECORDED not in self.seen:
-            self.seen[RECORDED] = observation_record.read(self.profile, self.path)
+            self.seen[RECORDED] = observation_record.read(self.profile, self.store)
             self.name_sources()
         return self.seen[self.source.value]
 

@@ -17,7 +17,8 @@ from rdlib.panels.panel import Panel, choice, fit, guarded
 from rdlib.profiles import PROFILES
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.rows import SHORTCUTS, TAUGHT
-from rdlib.runs import RESULTS, Store
+from rdlib.runs import Store
+from rdlib.tables import in_store
 
 FILTERS = {  # columns of the catalogue and what their control is called
     "dataset": "data set",
@@ -132,8 +133,8 @@ class ResultsPanel(Panel):
     def summary(self) -> str:
         """What is shown, in a sentence or two, or why nothing is."""
         if self.frame.empty:
-            place = "" if self.store.root == RESULTS else f" --store {self.store.root}"
-            return f"This store has no records that can be read; `python -m rdlib sweep quick{place}` makes some"
+            command = in_store("python -m rdlib sweep quick", self.store)
+            return f"This store has no records that can be read; `{command}` makes some"
         if self.groups.empty:
             return f"None of the {len(self.frame)} runs has all that is asked for: set a filter to '{ANY}'"
         parts = [f"{count(len(self.runs), 'run')} of {len(self.frame)} in {count(len(self.groups), 'group')}"]
