@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rdlib.errors import RecordError
-from rdlib.provenance import code_digest, git
+from rdlib.provenance import code_digest, git, processor
 from rdlib.runs import RESULTS, Store, digest
 
 FOLDER = RESULTS / "measured"
@@ -95,15 +95,6 @@ def origin(*packages: str) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
     }
-
-
-def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
-    """Model name and instruction sets; elsewhere than on Linux what Python knows."""
-    if not path.exists():
-        return platform.processor() or platform.machine(), frozenset()
-    fields = dict(line.partition(":")[::2] for line in path.read_text().splitlines())
-    known = {name.strip(): value.strip() for name, value in fields.items()}
-    return known.get("model name", platform.machine()), frozenset(known.get("flags", "").split())
 
 
 def version(package: str) -> str | None:

@@ -36,6 +36,7 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
         "device": name,
+        "processor": processor()[0],
         "threads": torch.get_num_threads(),
         "processes": shard().size,
         "peak_memory_bytes": memory,
@@ -66,12 +67,22 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def code_digest() -> str:
-    """SHA-256 over the files of rdlib: what the processes of one job must share."""
+def code_digest(folder: Path = ROOT / "rdlib") -> str:
+    """SHA-256 over names and contents of all Python files below a folder: what the processes of one job must share."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    for file in sorted(folder.rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+    """Model name and instruction sets; elsewhere than on Linux what Python knows."""
+    if not path.exists():
+        return platform.processor() or platform.machine(), frozenset()
+    fields = dict(line.partition(":")[::2] for line in path.read_text().splitlines())
+    known = {name.strip(): value.strip() for name, value in fields.items()}
+    return known.get("model name", platform.machine()), frozenset(known.get("flags", "").split())
 
 
 def git(*arguments: str) -> str | None:

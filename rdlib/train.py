@@ -44,12 +44,13 @@ def evaluate(network: nn.Module, data: Images[S], split: S, batch_size: int = 50
     """Accuracy of a network in eval mode on every image of a split, each counted once, without augmentation.
 
     In float32 on every device: bfloat16 logits tie, and a published accuracy should not depend on how ties break.
+    Compiled stages run uncompiled here: one pass is shorter than compiling for another batch.
     """
     training = network.training
     network.eval()
     correct = torch.zeros(2, dtype=torch.long, device=data.device)
     k = min(5, len(data.classes))
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
         for images, labels in data.evaluation_batches(split, batch_size, shard()):
             hits = network(images).topk(k, dim=1).indices == labels.unsqueeze(1)
             correct += torch.stack([hits[:, 0].sum(), hits.sum()])
