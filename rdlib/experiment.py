@@ -65,7 +65,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     store.require_writable()
     with joined(pick_device(device)) as device, locked(store.checkpoint_path(run)), memory_named(run):
         if device.type == "cuda":
-            torch.cuda.set_device(device)  # else loaders would open the first GPU as well
+            torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
         images = load_images(run.dataset, device=device, image_size=run.recipe.image_size)
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
