@@ -35,8 +35,9 @@ def reproduce(
     inputs = digest_of(CODE, *(reproduced.record_path(run) for run in runs))
     for notebook in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         output = reproduced.root / "notebooks" / notebook.name
-        parameters = {"store": str(reproduced.root.resolve())}
-        if notebook.stem not in LIVE and "profile" in parameters_of(notebook):
+        known = parameters_of(notebook)
+        parameters = {"store": str(reproduced.root.resolve())} if "store" in known else {}
+        if notebook.stem not in LIVE and "profile" in known:
             parameters["profile"] = name
         try:
             fresh = execute_if_changed(notebook, output, parameters, inputs)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
-from rdlib.models import StagedResNet, plain, resnet
+from rdlib.models import StagedResNet, plain, projection, resnet
 from rdlib.rivals.dirac import DiracConv2d
 
 DEPTHS = (18, 34, 50)
@@ -172,3 +172,18 @@ def test_folded_dirac_weight_in_a_plain_convolution_gives_the_same():
 def test_unknown_choice_raises_and_names_the_choices(fields, named):
     with pytest.raises(ConfigError, match=named):
         resnet(**{"depth": 18, "num_classes": 10, "width": 4} | fields)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("width", range(1, 17))
+def test_a_projections_gradients_are_those_of_float64(width, layout):
+    images, out = torch.randn(16, width, 8, 8), torch.randn(16, 2 * width, 4, 4)
+    found, ours = [], projection(width, 2 * width, 2)[0]
+    for dtype, order in ((torch.float64, torch.contiguous_format), (torch.float32, layout)):
+        one = ours.to(dtype, memory_format=order)
+        one.zero_grad()
+        x = images.to(dtype, memory_format=order).requires_grad_()
+        one(x).backward(out.to(dtype, memory_format=order))
+        found.append((one.weight.grad.double(), x.grad.double()))
+    for true, single in zip(*found, strict=True):
+        assert float((true - single).abs().max() / true.abs().max()) < 1e-5
