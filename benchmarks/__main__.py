@@ -23,7 +23,7 @@ from benchmarks.setting import Setting
 from benchmarks.step import Plan
 from benchmarks.step import measure as measure_steps
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.experiment import pick_device
+from rdlib.runs.execute import pick_device
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True, highlight=False, markup=False)

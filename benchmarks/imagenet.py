@@ -8,11 +8,11 @@ from benchmarks.clock import interleaved
 from benchmarks.floor import matrix_rate, share
 from benchmarks.results import Entry, Results
 from benchmarks.step import Plan, rounded
-from rdlib.experiment import assemble
-from rdlib.flops import step_flops
 from rdlib.models import resnet
 from rdlib.recipe import IMAGENET_RECIPE
-from rdlib.runs import Run
+from rdlib.runs.execute import assemble
+from rdlib.runs.flops import step_flops
+from rdlib.runs.run import Run
 from rdlib.step import Step
 
 CLASSES, SIDE = 1000, 224

@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from benchmarks.clock import Action
 from benchmarks.setting import PROGRESS, Setting
 from benchmarks.variants import drawn
-from rdlib.data import Dataset
+from rdlib.images.dataset import Dataset
 from rdlib.losses import margin_distance, negative_margin
 from rdlib.methods import JointRD
+from rdlib.methods_base import Supervised
 from rdlib.models import STAGES
 from rdlib.step import FAST, Step, autocast
-from rdlib.teaching import Supervised
 
 
 def parts(setting: Setting, data: Dataset, steps: int) -> dict[str, Action]:

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 
-from rdlib.data import Dataset
+from rdlib.images.dataset import Dataset
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
 from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
+from rdlib.methods_base import Method, Supervised, Taught
 from rdlib.models import StagedResNet
 from rdlib.recipe import Recipe
-from rdlib.teaching import Method, Supervised, Taught
 
 Terms = dict[str, Tensor]
 

@@ -10,7 +10,7 @@ from benchmarks.growth import EPOCH
 from benchmarks.results import Entry, read_all, replace_text
 from benchmarks.setting import CLASSES, Setting
 from rdlib.errors import RecordError
-from rdlib.tables import as_markdown
+from rdlib.experiments.tables import as_markdown
 
 HEAD = f"""# Benchmarks
 

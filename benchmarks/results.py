@@ -13,7 +13,7 @@ import torchvision
 
 from benchmarks.variants import can_compile
 from rdlib.errors import RecordError
-from rdlib.provenance import git
+from rdlib.runs.provenance import git
 
 FOLDER = Path(__file__).resolve().parent / "results"
 Entry = dict[str, Any]

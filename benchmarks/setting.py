@@ -5,14 +5,14 @@ from typing import Any
 
 import torch
 
-from rdlib.data import Dataset, Split
-from rdlib.flops import step_flops
+from rdlib.images.dataset import Dataset, Split
+from rdlib.images.sources import moments
 from rdlib.methods import JointRD
+from rdlib.methods_base import Method, Taught
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
-from rdlib.runs import Run
-from rdlib.sources import moments
-from rdlib.teaching import Method, Taught
+from rdlib.runs.flops import step_flops
+from rdlib.runs.run import Run
 
 CLASSES = 100
 IMAGES = 4096  # at least so many are held, more than a processor's cache takes

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from benchmarks.reference import TERMS, ReferenceStep, loader
 from benchmarks.setting import PROGRESS, Setting
-from rdlib.data import Dataset
+from rdlib.distributed import Shard
+from rdlib.images.dataset import Dataset
 from rdlib.methods import JointRD
-from rdlib.parallel import Shard
+from rdlib.methods_base import Method
 from rdlib.step import FAST, Speed, Step
-from rdlib.teaching import Method
 
 Batch = tuple[Tensor, Tensor]
 

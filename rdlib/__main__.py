@@ -12,22 +12,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from rdlib.data_command import data_app
+from rdlib.commands.data import data_app
+from rdlib.commands.measure import measure_app
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.experiment import require_same_images, with_weights
-from rdlib.experiment import train as train_run
-from rdlib.measure_command import measure_app
+from rdlib.experiments.profiles import PROFILES, profile
+from rdlib.experiments.tables import NAMED, rows_of, runs_of
+from rdlib.images.photographs import load_images
+from rdlib.images.sources import IMAGENET
 from rdlib.models import CONVOLUTIONS
-from rdlib.photographs import load_images
-from rdlib.profiles import PROFILES, profile
 from rdlib.recipe import PAPER_RECIPE, Recipe
-from rdlib.runs import RESULTS, Run, Store
-from rdlib.sources import IMAGENET
-from rdlib.status import describe
-from rdlib.sweep import missing
-from rdlib.sweep import sweep as sweep_runs
-from rdlib.tables import NAMED, rows_of, runs_of
-from rdlib.ways import METHODS
+from rdlib.rivals.register import METHODS
+from rdlib.runs.execute import require_same_images, with_weights
+from rdlib.runs.execute import train as train_run
+from rdlib.runs.progress import describe
+from rdlib.runs.run import RESULTS, Run, Store
+from rdlib.runs.sweep import missing
+from rdlib.runs.sweep import sweep as sweep_runs
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
@@ -116,7 +116,7 @@ def adopt(
     device: DeviceOption = None,
 ) -> None:
     """Take a ResNet that was trained elsewhere as a teacher: evaluate and store it; prints its run id."""
-    from rdlib.adopt import adopt as adopt_file
+    from rdlib.runs.adopt import adopt as adopt_file
 
     record = adopt_file(file, dataset, depth, width, image_size, Store(store), device)
     console.print(f"{record.run.id}  {describe(record)}")
@@ -182,8 +182,8 @@ def export(
     store: StoreOption = RESULTS,
 ) -> None:
     """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
-    from rdlib.delivery import deliver
-    from rdlib.deploy import require_target
+    from rdlib.deploy.delivery import deliver
+    from rdlib.deploy.export import require_target
 
     place = Store(store)
     run = known_run(place, run_id)
@@ -225,7 +225,7 @@ def show(
 @app.command()
 def tables(store: StoreOption = RESULTS) -> None:
     """Render the records into tables/, the README's tables and its figure; trains nothing."""
-    from rdlib.publish import publish
+    from rdlib.commands.publish import publish
 
     for path in publish(Store(store)):
         console.print(f"wrote {path.name}")
@@ -239,7 +239,7 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.notebooks import NOTEBOOKS, parameters_of, refresh
+    from rdlib.commands.notebooks import NOTEBOOKS, parameters_of, refresh
 
     profile(profile_name)
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
@@ -256,7 +256,7 @@ def reproduce(
     store: Annotated[Path, typer.Option("--store", help="Where the fresh records go.")] = RESULTS / "reproduced",
 ) -> None:
     """Train a profile afresh, run the notebooks on it, compare with the published records, and print the scorecard."""
-    from rdlib.reproduce import reproduce as run_reproduction
+    from rdlib.commands.reproduce import reproduce as run_reproduction
 
     if not run_reproduction(profile_name, seeds, jobs, Store(RESULTS), Store(store), console.print):
         raise typer.Exit(1)

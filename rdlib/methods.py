@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
+from rdlib.methods_base import Init, Regime, Taught
 from rdlib.models import STAGES, StagedResNet
-from rdlib.teaching import Init, Regime, Taught
 
 ALPHA, TEMPERATURE = 0.9, 4.0  # of the paper's logit distillation
 

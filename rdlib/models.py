@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.convolutions import Reparametrised
+from rdlib.dirac import DiracConv2d
 from rdlib.errors import ConfigError, require_choice
-from rdlib.reparametrised import Reparametrised
-from rdlib.rivals.dirac import DiracConv2d
-from rdlib.rivals.repvgg import RepVGGConv2d
+from rdlib.repvgg import RepVGGConv2d
 
 Shortcuts = Literal["all", "downsample", "none"]
 Stem = Literal["cifar", "imagenet"]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdlib.parallel import replicate, shard, synchronise_norms
+from rdlib.convolutions import Reparametrised
+from rdlib.distributed import replicate, shard, synchronise_norms
+from rdlib.methods_base import Method
 from rdlib.recipe import Recipe
-from rdlib.reparametrised import Reparametrised
-from rdlib.teaching import Method
 
 
 @dataclass(frozen=True)

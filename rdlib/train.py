@@ -12,12 +12,12 @@ from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from rdlib import checkpoint as checkpoints
-from rdlib.data import Images, S
+from rdlib.distributed import add_up, require_agreement, shard
 from rdlib.errors import ConfigError, NonFiniteLossError
-from rdlib.parallel import add_up, require_agreement, shard
+from rdlib.images.dataset import Images, S
+from rdlib.methods_base import Method
 from rdlib.recipe import Recipe
 from rdlib.step import FAST, Speed, Step
-from rdlib.teaching import Method
 
 
 @dataclass(frozen=True)

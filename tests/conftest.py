@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from rdlib.data import Dataset, Split, checksum, moments
+from rdlib.images.dataset import Dataset, Split, checksum, moments
 from rdlib.recipe import Recipe
-from rdlib.runs import Run, Store
+from rdlib.runs.run import Run, Store
 
 torch.set_num_threads(1)
 
@@ -90,8 +90,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def tiny_runs(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> Callable[..., Run]:
-    """Makes runs of width 4 on the tiny data set, which `rdlib.data.load` then gives for every name."""
-    monkeypatch.setattr("rdlib.data.load", lambda name, root=None, device="cpu": dataset)
+    """Makes runs of width 4 on the tiny data set, which `rdlib.images.dataset.load` then gives for every name."""
+    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
 
     def make(method: str = "Supervised", shortcuts: str = "none", seed: int = 0, **fields: object) -> Run:
         recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)

@@ -8,13 +8,13 @@ import torch
 from conftest import random_dataset
 from torch import Tensor
 
-from rdlib.data import Dataset
+from rdlib.distributed import joined, shard
 from rdlib.errors import DataError, RdlibError
+from rdlib.images.dataset import Dataset
 from rdlib.methods import JointRD
+from rdlib.methods_base import Method, Supervised
 from rdlib.models import plain, resnet
-from rdlib.parallel import joined, shard
 from rdlib.recipe import Recipe
-from rdlib.teaching import Method, Supervised
 from rdlib.train import evaluate, fit
 
 RECIPE = Recipe(epochs=5, batch_size=16, learning_rate=0.02, crop_padding=1, cutout=3)  # 4 steps an epoch

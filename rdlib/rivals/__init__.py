@@ -1,1 +1,1 @@
-"""Competing ways to lose the shortcut, or what it costs: one file each."""
+"""Other ways to lose the shortcut, one file each, and the register of all methods."""

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.losses import attention_distance
+from rdlib.methods_base import Init, Taught
 from rdlib.models import StagedResNet
-from rdlib.teaching import Init, Taught
 
 
 class AttentionTransfer(Taught):

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
+from rdlib.methods_base import Taught
 from rdlib.models import STAGES, StagedResNet
 from rdlib.rivals.pruning import ROUND_TO, pruned
-from rdlib.teaching import Taught
 
 
 class FineTuned(Taught):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.methods_base import Init, Taught
 from rdlib.models import StagedResNet
-from rdlib.teaching import Init, Taught
 
 MIDDLE = 2  # the stage whose output is the hint
 

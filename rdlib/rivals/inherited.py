@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from rdlib.methods_base import Taught
 from rdlib.models import StagedResNet
-from rdlib.teaching import Taught
 
 
 class Inherited(Taught):

@@ -14,9 +14,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from rdlib.convolutions import Reparametrised
 from rdlib.errors import DeployError, require_choice
 from rdlib.models import STAGES, StagedResNet
-from rdlib.reparametrised import Reparametrised
 
 ROUND_TO = 8  # channels stay a multiple: what vectorised kernels need to be fast
 SIDE = 32  # of the image that torch-pruning traces; which layers depend on which is the same for every side

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rdlib.methods_base import Init, Taught
 from rdlib.models import STAGES, StagedResNet
-from rdlib.teaching import Init, Taught
 
 
 class SimilarityPreserving(Taught):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
+from rdlib.methods_base import Taught
 from rdlib.models import Block, StagedResNet
-from rdlib.teaching import Taught
 
 
 class SkipRemoval(Taught):

@@ -1,0 +1,58 @@
+"""The command `python -m rdlib data`: prepare and list data sets."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from rdlib.errors import RdlibError
+from rdlib.images import dataset as data
+from rdlib.images.parts import PARTS
+from rdlib.images.photographs import GET, load_images, prepare_images
+from rdlib.images.sources import KNOWN
+
+data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False, markup=False)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help=f"{', '.join([*KNOWN, *GET])}, or a name for your own folder.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
+    ] = None,
+    in_place: Annotated[
+        bool,
+        typer.Option(help=f"Photographs of many sizes: leave them there, write an index; always for {', '.join(GET)}."),
+    ] = False,
+) -> None:
+    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
+    prepare_images(name, source, in_place=in_place)
+    describe_dataset(name)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that can be used now, and how to get the others."""
+    prepared = {
+        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in data.ROOT.glob(f"*.{form}")
+    }
+    known = [*KNOWN, *PARTS, *GET]
+    for name in [*known, *sorted(prepared - set(known))]:
+        whole = PARTS[name].whole if name in PARTS else name
+        if whole in prepared or whole == "digits":
+            try:
+                describe_dataset(name)
+            except RdlibError as error:
+                console.print(f"{name}: {error}")
+        else:
+            console.print(f"{name}: not prepared; python -m rdlib data prepare {whole} [--from FOLDER]")
+
+
+def describe_dataset(name: str) -> None:
+    d = load_images(name)
+    console.print(
+        f"{name}: {len(d.classes)} classes, {d.side}x{d.side}, {len(d.train)} train (of them {len(d.tune)} tune), "
+        f"{len(d.test)} test, sha256 {d.sha256[:12]}"
+    )

@@ -1,0 +1,110 @@
+"""Render the published records: results/tables/*.csv, the README's tables and its figure. Trains nothing."""
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rdlib.deploy import planner
+from rdlib.errors import RecordError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.experiments.tables import NAMED, TABLES, as_markdown, frame, in_store, rows_of
+from rdlib.figures import accuracy as figures
+from rdlib.measure import int8, latency_record, memory, speedup
+from rdlib.measure import record as measured
+from rdlib.paper.scorecard import card, summary
+from rdlib.runs.run import ROOT, Store
+
+TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+MEASURED_TABLES = {
+    "memory": "table_1_memory",
+    "latency": "table_2_latency",
+    "int8 quick": "int8_quick",
+    "int8 cifar100-small": "int8_cifar100-small",
+}
+
+
+def readme(text: str, store: Store) -> str:
+    """The README, each `<!-- table NAME PROFILE -->` and `<!-- scorecard PART -->` block filled from the records."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match['end']}"
+
+    def scorecard(match: re.Match[str]) -> str:
+        parts = card(PROFILES["quick"], store)
+        shown = summary(parts) if match["part"] == "summary" else parts[match["part"]].shown
+        return f"{match[1]}{shown.markdown('notebooks/')}\n{match['end']}"
+
+    def measurement(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
+
+    return MEASURED.sub(measurement, SCORECARD.sub(scorecard, TABLE.sub(table, text)))
+
+
+def measured_table(what: str, store: Store) -> pd.DataFrame:
+    """What the README shows of table 1 ("memory"), of table 2 ("latency") and of "int8 PROFILE"; without a record one
+    line that names the command."""
+    folder = measured.folder(store)
+    if what == "memory":
+        path = folder / memory.RECORD.name
+        return memory_summary(memory.read(path)["rows"]) if path.exists() else to_fill(in_store(memory.COMMAND, store))
+    if what == "latency":
+        machines = speedup.by_machine(latency_record.records(folder))
+        shown = [
+            (machine, speedup.table(speedup.first_of_each(of.values()), 224, 1, 50)) for machine, of in machines.items()
+        ]
+        lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
+        return pd.concat(lines) if lines else to_fill(in_store(latency_record.COMMAND, store))
+    return int8.table(PROFILES[what.removeprefix("int8 ")], store)
+
+
+def memory_summary(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """At 224x224: written where sums get buffers of their own, and the planned peak of each executor."""
+    chosen = [row for row in rows if row["side"] == 224 and not row["variant"]]
+    written, peaks = (memory.table(chosen, what) for what in ("traffic", "peak"))
+    peaks = peaks.rename(columns={name: f"peak, {name}" for name in planner.EXECUTORS})
+    peaks.insert(1, "written", written[planner.OUT_OF_PLACE])
+    return peaks.drop(columns="side")
+
+
+def to_fill(command: str) -> pd.DataFrame:
+    return pd.DataFrame([{"to fill": command}])
+
+
+def publish(store: Store) -> list[Path]:
+    """Write every table, the claim figure, and the README; returns what was written."""
+    folder = store.root / "tables"
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for profile in PROFILES.values():
+            for name in TABLES | NAMED:
+                if rows_of(profile, name):
+                    path = folder / f"table_{name}_{profile.name}.csv"
+                    replace_text(path, frame(profile, name, store).to_csv(index=False))
+                    written.append(path)
+        for what, name in MEASURED_TABLES.items():
+            path = folder / f"{name}.csv"
+            replace_text(path, measured_table(what, store).to_csv(index=False))
+            written.append(path)
+        strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
+        figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
+        page = ROOT / "README.md"
+        replace_text(page, readme(page.read_text(), store))
+    except OSError as error:
+        raise RecordError(
+            f"cannot write the tables ({error.strerror}): make results/ and README.md writable"
+        ) from error
+    return [*written, folder / "claim.png", page]
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file atomically."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,123 @@
+"""From a trained network to a verified file, and a short report on it."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdlib.deploy import planner
+from rdlib.deploy.export import OPSET, export, written_whole
+from rdlib.deploy.fold import fold
+from rdlib.deploy.graph import Graph
+from rdlib.deploy.quantize import quantize
+from rdlib.deploy.verify import Deployed, Verification, verify
+from rdlib.distributed import Shard
+from rdlib.images.dataset import Images
+from rdlib.models import StagedResNet
+from rdlib.train import evaluate
+
+COMPARED = 500  # test images on which file and network are compared
+CALIBRATION = 256  # training images from which int8 ranges are read
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file and what was found out about it; accuracies are top-1 in percent on the whole test split."""
+
+    path: Path
+    network_top1: float
+    file_top1: float
+    verification: Verification
+    int8: Verification | None
+
+    def lines(self) -> list[str]:
+        """The report, a line a fact."""
+        graph, kind = self.verification.graph, "int8" if self.int8 else "float32"
+        found = [f"{self.path.name}: {size(self.path.stat().st_size)}, {kind}"]
+        if graph is not None:
+            written = self.int8 or self.verification  # int8 has other operators, and a runtime other fusions
+            found += [*described(written.graph or graph), *costs(graph), additions(written)]
+        compared = f"on {self.verification.images} test images"
+        before = "before quantisation " if self.int8 else ""
+        found.append(
+            f"{before}same as eager PyTorch {compared}: equal top-1 on {self.verification.equal_top1}, "
+            f"largest difference of a logit {self.verification.difference:.1e}"
+        )
+        if self.int8 is not None:
+            found.append(f"int8 {compared}: equal top-1 on {self.int8.equal_top1}")
+        return [*found, f"test top-1: network {self.network_top1:.2f} %, this file {self.file_top1:.2f} %"]
+
+
+def described(graph: Graph) -> list[str]:
+    """Signature and operators of a file."""
+    ends = (graph.shapes[graph.input][1:], graph.shapes[graph.output][1:])
+    taken, given = (" x ".join(["N", *map(str, shape)]) for shape in ends)
+    operators = ", ".join(f"{count} {name}" for name, count in graph.operators.items())
+    return [
+        f"input {graph.input} [{taken}] float32, normalised; output {graph.output} [{given}]; ONNX opset {OPSET}",
+        f"operators: {operators}",
+    ]
+
+
+def costs(graph: Graph) -> list[str]:
+    """What a float32 network costs."""
+    peaks = ", ".join(f"{size(planner.plan(graph, name).peak)} ({name})" for name in planner.EXECUTORS)
+    return [
+        f"{graph.parameters:,} parameters, {graph.macs:,} multiply-additions an image",
+        f"feature maps of one image, float32: {size(planner.traffic(graph))} written; planned peak {peaks}",
+    ]
+
+
+def size(count: int) -> str:
+    """Bytes, readable."""
+    return f"{count / 2**20:.2f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
+def additions(verification: Verification) -> str:
+    """Which operators join feature maps, in the file and in the form that ONNX Runtime runs."""
+    if verification.adds_nothing:
+        return "additions: none, neither in the file nor after ONNX Runtime's own optimisation"
+    assert verification.graph is not None
+    assert verification.runtime_graph is not None
+    joins = verification.graph.joins
+    named = ", ".join(node.name for node in joins[:3]) + (", ..." if len(joins) > 3 else "")
+    fused = sum(node.op.endswith("Conv") for node in verification.runtime_graph.joins)
+    return f"additions: {len(joins)} ({named}); ONNX Runtime fuses {fused} of them into convolutions"
+
+
+def deliver(
+    network: StagedResNet, images: Images[Any], to: Path, int8: bool = False, about: Mapping[str, Any] | None = None
+) -> Delivery:
+    """Fold a trained network, export it to `to`, verify it on test images, with int8 quantise it, and evaluate it.
+
+    int8: `to` is an ONNX file; ranges come from evenly spaced training images. An ONNX file carries the classes, the
+    mean and deviation that normalise its images, and `about`. Raises DeployError where anything fails; no file is left
+    that was not verified.
+    """
+    facts = {"dataset": images.name, "classes": images.classes, "side": images.side}
+    facts |= {"resize": images.resize, "mean": images.mean.tolist(), "std": images.std.tolist(), **(about or {})}
+    folded = fold(network.eval())
+    test = batches(images, images.test, COMPARED)
+    with written_whole(to) as final, tempfile.TemporaryDirectory() as folder:
+        float_file = export(folded, Path(folder) / f"float{to.suffix}" if int8 else final, images.side, facts)
+        verification, compared = verify(network, float_file, test), None
+        if int8:
+            quantize(float_file, final, batches(images, images.train, CALIBRATION))
+            compared = verify(network, final, test, tolerance=None)
+        before = evaluate(network, images, images.test).top1
+        after = evaluate(Deployed(final), images, images.test).top1
+    return Delivery(to, before, after, verification, compared)
+
+
+def batches(images: Images[Any], split: Any, count: int) -> list[Tensor]:
+    """About `count` images of a split, evenly spaced (splits are ordered by class), in normalised batches."""
+    index = np.unique(np.linspace(0, len(split) - 1, min(count, len(split))).astype(int))
+    mask = torch.zeros(len(split), dtype=torch.bool)
+    mask[torch.from_numpy(index)] = True
+    return [batch for batch, _ in images.evaluation_batches(split.take(mask.to(images.device)), BATCH, Shard())]

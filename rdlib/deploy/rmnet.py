@@ -1,0 +1,89 @@
+"""RMNet (Meng et al., 2021, arXiv 2111.00687): a trained ResNet, rewritten without shortcuts, computes the same.
+
+The paper's two steps, in a block whose input x went through ReLU, so that x >= 0 and a further ReLU leaves it alone:
+
+- *reserve*: every convolution but the last one gets extra channels that copy x. Their kernels are 1 at the centre tap,
+  which in a strided convolution reads the very pixels that the 1x1 projection of the shortcut reads;
+- *merge*: the last convolution adds them at its centre tap: by the identity, or by the folded projection.
+
+The projection's own output cannot be reserved: it has negative values, and the next ReLU would cut them.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdlib.convolutions import Reparametrised
+from rdlib.deploy.fold import fold
+from rdlib.errors import DeployError
+from rdlib.models import Block, StagedResNet
+
+
+def rewritten(network: StagedResNet) -> StagedResNet:
+    """A folded copy of a network in eval mode without any shortcut, which computes the same after every stage.
+
+    Images [N, 3, H, W] -> logits [N, classes], as before, in the network's dtype and on its device. A basic block with
+    a shortcut becomes about twice as wide inside, a bottleneck five times where its shortcut is the identity; blocks
+    without one stay as they are. A network that is folded or pruned is fine. The copy is for deployment: its
+    convolutions are wider than its `architecture` says. The given network is left as it is.
+
+    Raises DeployError for grouped or reparametrised convolutions and for a network in training mode.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, Reparametrised) or (isinstance(module, nn.Conv2d) and module.groups > 1):
+            raise DeployError(f"{name} is a grouped or reparametrised convolution: RMNet rewrites plain ones only")
+    copy = fold(network)
+    for block in copy.modules():
+        if isinstance(block, Block) and block.shortcut:
+            remove_shortcut(block)
+    copy.shortcuts = "none"
+    copy.architecture = replace(copy.architecture, shortcuts="none")
+    return copy
+
+
+def remove_shortcut(block: Block) -> None:
+    """Widen the convolutions of a folded block, in place, so that they carry its input to its end and add it there."""
+    *inner, last = (module for module in block.children() if isinstance(module, nn.Conv2d))
+    channels, beside = inner[0].in_channels, 0
+    for conv in inner:
+        reserve(conv, channels, beside)
+        beside = channels
+    projection = None if block.downsample is None else block.downsample[0]
+    if projection is None:
+        merge(last, torch.eye(channels).to(last.weight)[:, :, None, None])
+    else:
+        assert isinstance(projection, nn.Conv2d)
+        merge(last, projection.weight, projection.bias)
+    block.shortcut, block.downsample = False, None
+
+
+def reserve(conv: nn.Conv2d, channels: int, beside: int) -> None:
+    """Let a convolution also return the last `channels` of its inputs, at every stride-th place.
+
+    beside: how many of them come in addition to the channels that it has read so far.
+    """
+    weight = F.pad(conv.weight, (0, 0, 0, 0, 0, beside))  # what it returned so far does not depend on them
+    inputs = weight.shape[1]
+    copies = weight.new_zeros(channels, *weight.shape[1:])
+    copies[range(channels), range(inputs - channels, inputs), weight.shape[2] // 2, weight.shape[3] // 2] = 1
+    bias = conv.bias
+    assert bias is not None  # the network is folded
+    set_weights(conv, torch.cat([weight, copies]), F.pad(bias, (0, channels)))
+
+
+def merge(conv: nn.Conv2d, kernel: Tensor, shift: Tensor | None = None) -> None:
+    """Let a convolution also read the channels beside its own and add kernel (1x1) * them + shift to its result."""
+    assert conv.bias is not None
+    margin = conv.weight.shape[2] // 2
+    set_weights(
+        conv,
+        torch.cat([conv.weight, F.pad(kernel, (margin,) * 4)], 1),
+        conv.bias if shift is None else conv.bias + shift,
+    )
+
+
+def set_weights(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:
+    conv.out_channels, conv.in_channels = weight.shape[:2]
+    conv.weight, conv.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (weight, bias))

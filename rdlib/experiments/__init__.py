@@ -1,0 +1,1 @@
+"""Profiles, rows, and what each table trains."""

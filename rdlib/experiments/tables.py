@@ -1,0 +1,243 @@
+"""Rows of runs: one function per paper table that lists its rows; rendered to DataFrame, text, Markdown and CSV.
+
+Nothing here is typed by hand: our numbers come from records, reported ones from `results/paper.csv`.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rdlib.errors import RecordError, require_choice
+from rdlib.experiments import comparisons
+from rdlib.experiments import transfers as transfer_rows
+from rdlib.experiments.profiles import Profile
+from rdlib.experiments.rows import SHORTCUTS, TAUGHT, Row, make_row
+from rdlib.models import Shortcuts
+from rdlib.recipe import PAPER_RECIPE
+from rdlib.runs.run import RESULTS, ROOT, Record, Run, Store
+
+PAPER_RATE = PAPER_RECIPE.learning_rate
+
+
+def accuracies(profile: Profile, setting: str = "") -> list[Row]:
+    """Top-1 accuracy of ResNet, plain, and plain taught in every way; both readings of "plain"."""
+    rows = []
+    plain: tuple[Shortcuts, ...] = ("none", "downsample")
+    for depth in sorted(profile.depths):
+        teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
+        rows.append(teachers)
+        for kept in plain:
+            rows += [make_row(profile, depth, taught_by, kept, teachers, setting) for taught_by in TAUGHT]
+    return rows
+
+
+def table3(profile: Profile, setting: str = "") -> list[Row]:
+    """Table 3: accuracies on small images."""
+    return accuracies(profile, setting) if profile.dataset != "imagenet" else []
+
+
+def table4(profile: Profile) -> list[Row]:
+    """Table 4: accuracies on ImageNet."""
+    return accuracies(profile) if profile.dataset == "imagenet" else []
+
+
+def table3_low_rate(profile: Profile) -> list[Row]:
+    """Table 3 of the quick profile at the paper's learning rate; the other profiles use it anyway."""
+    if profile.name != "quick":
+        return []
+    gentle = replace(profile, recipe=replace(profile.recipe, learning_rate=PAPER_RATE))
+    return table3(gentle, f"learning rate {PAPER_RATE}")
+
+
+LEARNING_RATES = (PAPER_RATE, 0.3, 0.6, 0.9)
+
+
+def learning_rates(profile: Profile) -> list[Row]:
+    """How much of the gap is the learning rate: quick networks at several peak rates, on the tune split."""
+    if profile.name != "quick":
+        return []
+    rows = []
+    for rate in LEARNING_RATES:
+        at_rate = replace(profile, recipe=replace(profile.recipe, learning_rate=rate, holdout="tune"))
+        setting = f"learning rate {rate}, tune split"
+        for depth in profile.depths:
+            teachers = make_row(at_rate, depth, "cross-entropy", "all", setting=setting)
+            rows += [
+                teachers,
+                make_row(at_rate, depth, "cross-entropy", "none", setting=setting),
+                make_row(at_rate, depth, "JointRD", "none", teachers, setting=setting),
+            ]
+    return rows
+
+
+TABLES: dict[str, Callable[[Profile], list[Row]]] = {
+    "3": table3,
+    "3-low-rate": table3_low_rate,
+    "4": table4,
+    "learning-rate": learning_rates,
+}
+COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
+    "rivals": comparisons.rivals,
+    "rivals-high-rate": comparisons.rivals_high_rate,
+    "ablations": comparisons.ablations,
+    "tuned": comparisons.tuned,
+    "tuned-low-rate": comparisons.tuned_low_rate,
+    "depth": comparisons.depths,
+}
+TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
+    "transfer": transfer_rows.rows,
+    "transfer-tune": transfer_rows.tune_rows,
+}
+NAMED = COMPARISONS | TRANSFERS  # trained only where asked for by name
+
+
+def rows_of(profile: Profile, table: str | None = None) -> list[Row]:
+    """The rows of one table of a profile, or of all TABLES (the NAMED ones only where asked for)."""
+    if table is None:
+        return [row for make in TABLES.values() for row in make(profile)]
+    known = TABLES | NAMED
+    require_choice("table", table, known)
+    return known[table](profile)
+
+
+def runs_of(rows: Iterable[Row]) -> list[Run]:
+    """Each run once, what is worth most first: the depth that stands first in the profile, and of each depth one seed
+    of every cell before a second one."""
+    unique = {run.id: (row.worth, run.seed, run) for row in rows for run in row.runs}
+    return [run for *_, run in sorted(unique.values(), key=lambda entry: entry[:2])]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Last-epoch top-1 in percent over the seeds that have a record."""
+
+    values: tuple[float, ...]
+    wanted: int
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values)) if self.values else float("nan")
+
+    @property
+    def std(self) -> float:
+        """Sample standard deviation (n - 1); NaN for fewer than two values."""
+        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
+
+    def __str__(self) -> str:
+        if not self.values:
+            return ""
+        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if len(self.values) > 1 else "")
+
+
+def records_of(row: Row, store: Store) -> list[Record]:
+    """The records a row has, in the order of its seeds."""
+    return [record for run in row.runs if (record := store.record(run)) is not None]
+
+
+def cell(row: Row, store: Store) -> Cell:
+    return Cell(tuple(record.top1 for record in records_of(row, store)), len(row.runs))
+
+
+@cache
+def paper(path: Path = RESULTS / "paper.csv") -> pd.DataFrame:
+    """The reported values, by id, each with its source."""
+    try:
+        return pd.read_csv(path, index_col="id")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path.name} with the reported values cannot be read: restore it from git") from error
+
+
+def reported(row: Row) -> float | None:
+    """The value known to be reported for a row, in percent, or None; the paper's before a released model's."""
+    known: dict[object, float] = paper()["value"].to_dict()
+    return known.get(row.reported, known.get(f"{row.reported}_hub"))
+
+
+def in_store(command: str, store: Store) -> str:
+    """A command, given from the repository's root, that works on this store; the published one needs no naming."""
+    folder = store.root.resolve()
+    if folder == RESULTS.resolve():
+        return command
+    place = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
+    return f"{command} --store {shlex.quote(place.as_posix())}"
+
+
+def fill_command(profile: Profile, table: str, store: Store) -> str:
+    """What trains whatever a table of this store lacks."""
+    return in_store(f"python -m rdlib sweep {profile.name} --table {table}", store)
+
+
+def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
+    """A table as text columns, one row per cell; an empty cell names the command that fills it."""
+    lines = []
+    for row in rows_of(profile, table):
+        ours, theirs = cell(row, store), reported(row)
+        line: dict[str, Any] = {
+            "depth": row.depth,
+            "network": row.network,
+            "shortcuts": SHORTCUTS[row.shortcuts],
+            "taught by": row.method,
+            "setting": row.setting,
+            f"{row.runs[0].recipe.holdout} top-1 (%)": str(ours),
+            "n": f"{len(ours.values)}/{ours.wanted}",
+            "reported (%)": "" if theirs is None else f"{theirs:.2f}",
+            "ours - reported": f"{ours.mean - theirs:+.2f}" if theirs is not None and ours.values else "",
+            "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table, store),
+        }
+        lines.append(line)
+    if not lines:
+        return pd.DataFrame()
+    result = pd.DataFrame(lines)
+    optional = ["setting", "reported (%)", "ours - reported", "to fill"]
+    return result.drop(columns=[c for c in optional if not result[c].any()])
+
+
+def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
+    """The numbers behind a table and its figure: one line a cell, one column a seed."""
+    lines = []
+    for row in rows_of(profile, table):
+        line: dict[str, Any] = {"cell": row.name}
+        for run in row.runs:
+            record = store.record(run)
+            line[f"seed {run.seed}"] = "" if record is None else f"{record.top1:.2f}"
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def reported_with_sources(table: str) -> pd.DataFrame:
+    """What the paper is known to report for a table, each value with its source."""
+    known = paper()
+    known = known[(known["table"] == table) & known["value"].notna()]
+    return pd.DataFrame(
+        {
+            "data": known["dataset"],
+            "network": known["network"] + "-" + known["depth"].astype(int).astype(str),
+            "reported (%)": known["value"].map("{:.2f}".format),
+            "source": known["source"],
+        }
+    )
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """Fixed-width text with a rule under the header: the one way a notebook prints a table."""
+    if table.empty:
+        return "(no rows)"
+    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    widths = [max(map(len, column)) for column in columns]
+    lines = [
+        "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*columns, strict=True)
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,1 @@
+"""The plots, each returning its Figure or Axes."""

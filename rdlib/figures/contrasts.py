@@ -1,0 +1,56 @@
+"""The plot of one thing changed: rows held against a reference, with intervals."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+from rdlib.experiments.rows import Row
+from rdlib.paper.contrasts import BETTER, WORSE, verdict
+from rdlib.paper.differences import bounds, difference
+from rdlib.runs.run import Store
+
+VERDICTS = {BETTER: "#009e73", WORSE: "#d55e00"}  # all others grey
+
+
+def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Store, limits: tuple[float, float]) -> Axes:
+    """Each row minus the reference, paired over the seeds: seeds as dots, mean and 95 % interval as a bar.
+
+    Green: the whole interval above zero, orange: below. What lies beyond `limits` (points) ends in an arrow.
+    """
+    rows = [(question, row) for question, of in groups.items() for row in of]
+    ax = plt.subplots(figsize=(9.5, 0.27 * len(rows) + 1.1), layout="constrained")[1]
+    low, high = limits
+    for y, (_, row) in enumerate(rows):
+        gap = difference(row, reference, store)
+        if not gap.values:
+            continue
+        colour = VERDICTS.get(verdict(gap), "#6e6e6e")
+        left, right = (max(low, bounds(gap)[0]), min(high, bounds(gap)[1])) if len(gap.values) > 2 else (gap.mean,) * 2
+        ax.plot([left, right], [y, y], color=colour, lw=2)
+        ax.scatter(np.clip(gap.values, low, high), [y] * len(gap.values), s=16, color=colour, alpha=0.55, zorder=3)
+        if low < gap.mean < high:
+            ax.plot(gap.mean, y, "|", ms=13, mew=2.5, color=colour)
+        else:
+            edge, mark = (low, "<") if gap.mean <= low else (high, ">")
+            ax.plot(edge, y, mark, ms=9, color=colour)
+            ax.annotate(
+                f"{gap.mean:+.0f}",
+                (edge, y),
+                (12, 0),
+                textcoords="offset points",
+                va="center",
+                color=colour,
+                backgroundcolor="white",
+                size=9,
+            )
+    ax.axvline(0, color="#999", lw=1, zorder=0)
+    for y in [y for y, ((a, _), (b, _)) in enumerate(pairwise(rows)) if a != b]:
+        ax.axhline(y + 0.5, color="#ddd", lw=0.8, zorder=0)
+    ax.set_yticks(range(len(rows)), [row.method for _, row in rows], fontsize=9)
+    ax.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low - 0.3, high + 0.3))
+    split, n = reference.runs[0].recipe.holdout, len(reference.runs)
+    ax.set_xlabel(f"{split} top-1 minus {reference.method}, points (n = {n})")
+    return ax

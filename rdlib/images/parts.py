@@ -1,0 +1,96 @@
+"""Parts of a data set: some of its classes as a data set of its own, and a few training images of each class."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rdlib.errors import ConfigError, DataError
+from rdlib.images.sources import SPLITS
+
+# CIFAR-100's twenty coarse classes and the classes in each, as its authors publish them (Krizhevsky, 2009).
+COARSE = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
+
+
+def fine_classes(coarse: list[str]) -> tuple[str, ...]:
+    """The CIFAR-100 classes in these coarse ones, sorted as CIFAR-100 sorts them."""
+    return tuple(sorted(name for group in coarse for name in COARSE[group].split()))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The data set that has only these classes of another, in the order of that one."""
+
+    whole: str
+    classes: tuple[str, ...]
+
+    def of(self, tensors: dict[str, Tensor], classes: list[str]) -> tuple[dict[str, Tensor], list[str]]:
+        """Images and labels of the wanted classes, labels counted anew from 0; the order of the images stays.
+
+        Raises DataError where the whole lacks one of the classes.
+        """
+        if absent := sorted(set(self.classes) - set(classes)):
+            raise DataError(
+                f"{self.whole} has no class {absent[0]!r} here ({len(absent)} such classes), so no part of it can be "
+                "made: prepare it again, with the names its authors gave"
+            )
+        kept = [name for name in classes if name in self.classes]
+        anew = torch.tensor([kept.index(name) if name in kept else -1 for name in classes])
+        found = {}
+        for split in SPLITS:
+            labels = anew[tensors[f"{split}_labels"]]
+            found[f"{split}_images"] = tensors[f"{split}_images"][labels >= 0]
+            found[f"{split}_labels"] = labels[labels >= 0]
+        return found, kept
+
+
+PARTS = {
+    "digits-low": Part("digits", tuple("01234")),
+    "digits-high": Part("digits", tuple("56789")),
+    "cifar100-first": Part("cifar100", fine_classes(sorted(COARSE)[:10])),
+    "cifar100-second": Part("cifar100", fine_classes(sorted(COARSE)[10:])),
+}
+
+
+def require_whole(name: str) -> None:
+    """Raise ConfigError for the name of a part, which cannot be prepared itself."""
+    if name in PARTS:
+        whole = PARTS[name].whole
+        raise ConfigError(f"{name} is a part of {whole} and needs no preparation of its own: prepare {whole}")
+
+
+def few_of_each(labels: Tensor, classes: list[str], shots: int, seed: int) -> Tensor:
+    """Indices, sorted, of `shots` images of every class; labels int64 [N].
+
+    The seed puts the images of a class in an order and the first are taken, so that fewer shots are among more.
+    Raises ConfigError with the first class that has too few.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    chosen = []
+    for label, name in enumerate(classes):
+        images = order[labels.cpu()[order] == label]
+        if len(images) < shots:
+            raise ConfigError(f"class {name!r} has {len(images)} training images, {shots} were asked for: lower shots")
+        chosen.append(images[:shots])
+    return torch.cat(chosen).sort().values.to(labels.device)

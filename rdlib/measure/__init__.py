@@ -1,0 +1,1 @@
+"""What networks cost and what happens inside them, measured; one record format."""

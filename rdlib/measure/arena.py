@@ -1,0 +1,109 @@
+"""Measured, not planned: the memory that real engines request for feature maps, in bytes, at batch 1 in float32."""
+
+import copy
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rdlib.deploy.export import INPUT, quiet
+from rdlib.deploy.fold import require_folded
+from rdlib.errors import DeployError
+
+REQUESTED, CHANGE = "mem_bytes_requested_in_use", "mem_requested_in_use_delta"
+
+
+def onnxruntime_peak(path: Path, side: int, fused: bool, pattern: bool = False) -> int:
+    """The largest memory in use after any operator of one forward pass, as ONNX Runtime's own profile reports it.
+
+    fused: with all of the runtime's optimisations, in which a convolution adds into the shortcut's buffer and applies
+    the ReLU; otherwise the graph is run as exported. Unfused, the runtime hands a buffer on only to a map of the same
+    size and holds it until then, so it may need more than ideal liveness. pattern: the runtime's default from the
+    second run on, one block for all maps; otherwise every map is requested by itself.
+
+    Counted are requests, not rounded up to chunks of the arena. Not counted: what was requested before the run
+    (weights), the input, which is the caller's, and scratch space that a kernel gives back. Raises DeployError where
+    the file cannot be loaded and where this version of the runtime does not report memory.
+    """
+    peak = largest_request(profile(path, side, fused, pattern, runs=2 if pattern else 1))
+    if peak is None:
+        raise DeployError("this ONNX Runtime reports no memory in its profile: install onnxruntime 1.32")
+    return peak
+
+
+def profile(path: Path, side: int, fused: bool, pattern: bool, runs: int) -> list[dict[str, Any]]:
+    """What ONNX Runtime noted of each operator it ran, in order."""
+    import numpy as np
+    import onnxruntime
+
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
+    options.enable_mem_pattern = pattern
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime has a class of its own for every kind of damage
+            raise DeployError(f"{path.name} is no network that ONNX Runtime can load") from error
+        for _ in range(runs):
+            session.run(None, {INPUT: np.zeros((1, 3, side, side), np.float32)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    return [event["args"] for event in events if event.get("cat") == "Node"]
+
+
+def largest_request(operators: list[dict[str, Any]]) -> int | None:
+    """Over what was in use before the first operator; None where the profile tells no memory."""
+    if not operators or any(not {REQUESTED, CHANGE} <= set(operator) for operator in operators):
+        return None
+    before = int(operators[0][REQUESTED]) - int(operators[0][CHANGE])
+    return max(int(operator[REQUESTED]) for operator in operators) - before
+
+
+def executorch_peak(network: nn.Module, side: int) -> int:
+    """The arena that ExecuTorch's memory planner lays out ahead of time for its portable kernels, no delegate.
+
+    Every operator writes out of place, ReLU included; input, output and the index map of a max-pool are counted.
+    The classifier stays one operator: taken apart, as is the default, its weight would be transposed into the arena
+    (8 MB for ResNet-50), and that is no feature map. Raises DeployError for a network that is not folded and where
+    ExecuTorch is not installed.
+    """
+    require_folded(network)
+    try:
+        with quiet():
+            from executorch.exir import EdgeCompileConfig, to_edge
+    except ImportError as error:
+        raise DeployError("a memory plan of ExecuTorch needs the package executorch, which is not installed") from error
+    whole = EdgeCompileConfig(preserve_ops=[torch.ops.aten.linear.default])
+    with quiet():
+        program = torch.export.export(network, (torch.zeros(1, 3, side, side),))
+        plan = to_edge(program, compile_config=whole).to_executorch().executorch_program.execution_plan[0]
+    return int(sum(plan.non_const_buffer_sizes))
+
+
+def cuda_peak(network: nn.Module, side: int, batch: int = 1) -> int | None:
+    """What CUDA's caching allocator had allocated at most in a forward pass of eager PyTorch, weights and input apart.
+
+    None without a GPU. Counts cuDNN's workspaces too. Raises DeployError for a network that is not folded. Never run
+    yet: the project had no GPU.
+    """
+    require_folded(network)
+    if not torch.cuda.is_available():
+        return None
+    device = torch.device("cuda")
+    on_device = copy.deepcopy(network).to(device)
+    images = torch.zeros(batch, 3, side, side, device=device)
+    with torch.inference_mode():
+        on_device(images)  # the first pass also loads kernels and chooses algorithms
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        on_device(images)
+        torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before

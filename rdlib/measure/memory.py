@@ -1,0 +1,115 @@
+"""Table 1: what each candidate takes for its feature maps, planned and measured, kept in one record."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from rdlib.deploy.export import OPSET, export
+from rdlib.deploy.graph import Graph, read_graph
+from rdlib.deploy.planner import EXECUTORS, plan, traffic
+from rdlib.errors import RecordError
+from rdlib.measure import record as measured
+from rdlib.measure.arena import cuda_peak, executorch_peak, onnxruntime_peak
+from rdlib.measure.candidates import Candidate
+
+RECORD = measured.FOLDER / "memory.json"
+COMMAND = "python -m rdlib measure memory"
+MIB = 2**20
+MEASURED_WITH = ("torch", "onnx", "onnxruntime", "executorch", "torch-pruning")
+
+Engine = Callable[[Path, nn.Module, int], int | None]
+ENGINES: dict[str, Engine] = {
+    "ONNX Runtime, not optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=False),
+    "ONNX Runtime, optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=True),
+    "ONNX Runtime, default": lambda path, _, side: onnxruntime_peak(path, side, fused=True, pattern=True),
+    "ExecuTorch, portable": lambda _, network, side: executorch_peak(network, side),
+    "CUDA, eager PyTorch": lambda _, network, side: cuda_peak(network, side),
+}
+
+
+def measure(candidate: Candidate) -> dict[str, Any]:
+    """The row of one candidate: planned for each executor, measured with each engine (None: no such device here).
+
+    All memory in bytes at batch 1 in float32. Raises DeployError where an engine is missing.
+    """
+    network = candidate.network()
+    with tempfile.TemporaryDirectory() as folder:
+        path = export(network, Path(folder) / "network.onnx", candidate.side)
+        arena = {engine: peak(path, network, candidate.side) for engine, peak in ENGINES.items()}
+        return row(candidate, read_graph(path)) | {"arena": arena}
+
+
+def row(candidate: Candidate, graph: Graph) -> dict[str, Any]:
+    """What follows from the exported graph alone."""
+    plans = {executor: plan(graph, executor) for executor in EXECUTORS}
+    return {
+        "name": candidate.name,
+        "depth": candidate.depth,
+        "shortcuts": candidate.shortcuts,
+        "side": candidate.side,
+        "variant": candidate.variant,
+        "parameters": graph.parameters,
+        "macs": graph.macs,
+        "traffic": {executor: traffic(graph, executor) for executor in EXECUTORS},
+        "peak": {executor: found.peak for executor, found in plans.items()},
+        "at_peak": {
+            executor: {
+                "operator": found.at + 1,
+                "of": len(found.steps),
+                "op": found.steps[found.at].node.op,
+                "alive": [{"shape": [*held.shape], "shortcut": held.shortcut} for held in found.at_peak],
+            }
+            for executor, found in plans.items()
+        },
+    }
+
+
+def measure_all(
+    candidates: Iterable[Candidate], path: Path = RECORD, tell: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Measure each candidate and write the record, whole or not at all; `tell` hears each name as its turn comes.
+
+    Raises RecordError where the record cannot be written, before anything is measured.
+    """
+    measured.require_writable(path)
+    rows = []
+    for candidate in candidates:
+        tell(f"{candidate.name} at {candidate.side}")
+        rows.append(measure(candidate))
+    measured.write(path, {"provenance": measured.origin(*MEASURED_WITH) | {"opset": OPSET}, "rows": rows})
+    return read(path)
+
+
+def read(path: Path = RECORD) -> dict[str, Any]:
+    """The record. Raises RecordError where it is missing, damaged or was edited."""
+    return measured.read(path, COMMAND)
+
+
+def find(record: dict[str, Any], name: str, side: int) -> dict[str, Any]:
+    """The row of a candidate by its name. Raises RecordError where the record has none."""
+    for found in record["rows"]:
+        if (found["name"], found["side"]) == (name, side):
+            return dict(found)
+    raise RecordError(f"the memory record has no {name} at {side}: measure again with `{COMMAND}`")
+
+
+def table(rows: Iterable[dict[str, Any]], what: str) -> pd.DataFrame:
+    """Of traffic, peak or arena, one column an executor or engine: MiB and, in brackets, how many times less than the
+    ResNet of that depth and side takes. The ResNets must be among the rows; a device that was not there has no column.
+    """
+    rows = list(rows)
+    resnets = {(r["depth"], r["side"]): r[what] for r in rows if r["shortcuts"] == "all" and not r["variant"]}
+    lines = []
+    for found in rows:
+        line = {"network": found["name"], "side": str(found["side"])}
+        whole = resnets[found["depth"], found["side"]]
+        for column, taken in found[what].items():
+            if taken is not None:
+                less = "" if found[what] is whole else f" ({whole[column] / taken:.2f}x)"
+                line[column] = f"{taken / MIB:.2f}{less}"
+        lines.append(line)
+    return pd.DataFrame(lines)

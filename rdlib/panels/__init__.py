@@ -1,1 +1,0 @@
-"""The explorer's panels, one file each."""

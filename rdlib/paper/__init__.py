@@ -1,0 +1,1 @@
+"""Statistics, verdicts and tables: what the records say about the paper."""

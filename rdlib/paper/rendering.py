@@ -1,0 +1,56 @@
+"""A table and the lines under it: text in a terminal; in JupyterLab and on a page the notebooks it names are links."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rdlib.experiments.tables import as_markdown, as_text
+from rdlib.runs.run import ROOT
+
+WIDTH = 120  # characters of a line of text
+NUMBERS = "notebook"  # a column of two-digit numbers of notebooks
+NOTEBOOK = re.compile(r"(?<![(/\w])\d\d_[a-z]\w*\b")
+COMMAND = re.compile(r"python -m rdlib [\w ./'-]*[\w']")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Linked:
+    """As the last value of a notebook's cell it is shown with links; `repr` is its text."""
+
+    table: pd.DataFrame
+    lines: Sequence[str] = ()
+
+    def __repr__(self) -> str:
+        wrapped = [textwrap.fill(line, WIDTH, break_on_hyphens=False, break_long_words=False) for line in self.lines]
+        return "\n".join([as_text(self.table), *([""] if wrapped else []), *wrapped])
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown()
+
+    def markdown(self, folder: str = "") -> str:
+        """Markdown; folder: where the notebooks are, seen from the page that holds it, e.g. "notebooks/"."""
+        table = self.table
+        if NUMBERS in table:
+            numbers = table[NUMBERS].map(lambda cell: re.sub(r"\d\d", lambda one: numbered(one[0], folder), cell))
+            table = table.assign(**{NUMBERS: numbers})
+        listed = [f"- {line}" for line in self.lines]
+        return "\n".join([linked(as_markdown(table), folder), *linked("\n".join(["", *listed]), folder).splitlines()])
+
+
+def numbered(number: str, folder: str) -> str:
+    """A notebook's number as a link to it."""
+    name = next((path.stem for path in (ROOT / "notebooks").glob(f"{number}_*.ipynb")), None)
+    return f"[{number}]({folder}{name}.ipynb)" if name else number
+
+
+def linked(text: str, folder: str) -> str:
+    """Names of notebooks that exist become links, commands of rdlib code."""
+
+    def link(match: re.Match[str]) -> str:
+        exists = (ROOT / "notebooks" / f"{match[0]}.ipynb").exists()
+        return f"[{match[0]}]({folder}{match[0]}.ipynb)" if exists else match[0]
+
+    return COMMAND.sub(lambda match: f"`{match[0]}`", NOTEBOOK.sub(link, text))

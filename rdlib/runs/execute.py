@@ -1,0 +1,192 @@
+"""Carry out a run: build its networks, train, evaluate, and leave a record that says where it came from."""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from rdlib.distributed import joined, require_agreement, shard
+from rdlib.errors import ConfigError, RecordError
+from rdlib.images.dataset import Images
+from rdlib.images.photographs import load_images
+from rdlib.methods_base import Method
+from rdlib.models import StagedResNet, resnet
+from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
+from rdlib.rivals.register import METHODS
+from rdlib.rivals.transfer import Transfer
+from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
+from rdlib.runs.run import Record, Run, Store, defaults_of, sha256_of
+from rdlib.train import Epoch, evaluate, fit
+
+
+def build(run: Run, store: Store, num_classes: int) -> Method:
+    """The method of a run, its teacher from the store, its networks initialised from the run's seed."""
+    taught_by = teacher_of(run, store)
+    teacher = None if taught_by is None else store.network(taught_by)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        return assemble(run, teacher, num_classes)
+
+
+def teacher_of(run: Run, store: Store) -> Run | None:
+    """The run of a run's teacher: on the same data set, that of a Transfer on another. Raises ConfigError otherwise."""
+    if run.teacher is None:
+        return None
+    if METHODS[run.method] is not Transfer:
+        return store.run(run.dataset, run.teacher)
+    source = store.run(None, run.teacher)
+    if source.dataset == run.dataset:
+        raise ConfigError(f"a transfer leads to another data set, and {source.id} was trained on {run.dataset} too")
+    return source
+
+
+def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
+    """Networks and method of a run, from torch's global generator; the student first, so that every method starts a
+    student of the same kind and seed from the same weights."""
+    student = run.student(num_classes)
+    if run.trains_teacher:
+        teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
+    networks = [student] if teacher is None else [student, teacher]
+    make = cast(Any, METHODS[run.method])
+    return make(*networks, **run.options)  # type: ignore[no-any-return]
+
+
+def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+    """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
+
+    device: by default CUDA where there is one. Under torchrun all processes call this and share the run; the first
+    one writes. Raises before training when the store cannot be written, or the processes differ in code or data.
+    """
+    store.require_writable()
+    with joined(pick_device(device)) as device, locked(store.checkpoint_path(run)), memory_named(run):
+        if device.type == "cuda":
+            torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
+        forget_peak_memory(device)
+        images = load_images(run.dataset, device=device, image_size=run.recipe.image_size)
+        require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
+        require_same_images(run, store, images)
+        method = build(run, store, len(images.classes))
+        checkpoint = store.checkpoint_path(run)
+        told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
+        epochs = list(fit(method, images, run.recipe, seed=run.seed, **told))
+        test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
+        metrics = {
+            "test_top1": test.top1 if test else None,
+            "test_top5": test.top5 if test else None,
+            "tune_top1": epochs[-1].tune_top1,
+            "train_loss": sum(epochs[-1].losses.values()),
+        }
+        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], made_by(run, store, images, epochs, device))
+        if shard().rank == 0:
+            record = store.save(record, method.student)
+            checkpoint.unlink(missing_ok=True)
+        return record
+
+
+@contextlib.contextmanager
+def locked(checkpoint: Path) -> Iterator[None]:
+    """Hold a run, so that no two sweeps train it at once; the lock ends with the process, however that ends."""
+    if shard().rank > 0:
+        yield
+        return
+    path = checkpoint.with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecordError("another process trains this run now: wait for it, or stop it") from error
+        except OSError:  # a file system without locks: go on without
+            pass
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def memory_named(run: Run) -> Iterator[None]:
+    """Turn a lack of memory into a ConfigError that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error).lower() for sign in ("out of memory", "alloc_failed", "allocate memory")):
+            raise
+        raise ConfigError(
+            f"out of memory with batch_size {run.recipe.batch_size}, width {run.width}, depth {run.depth}: lower "
+            "--jobs where several runs share the device, or share the batch among GPUs with torchrun; a lower "
+            "--batch-size or --width is another run"
+        ) from error
+
+
+def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
+    """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
+    for known in (run, teacher_of(run, store)):
+        record = store.record(known) if known and known.dataset == run.dataset else None
+        if record is not None and record.provenance["data_sha256"] != dataset.sha256:
+            raise RecordError(
+                f"run {record.run.id} was trained on other images than the present {dataset.name}: "
+                "restore those, or use another --store"
+            )
+
+
+def pick_device(name: str | torch.device | None) -> torch.device:
+    """The named device, or CUDA where there is one, else the CPU. Raises ConfigError where it is not available.
+
+    Nothing is put on a GPU to find out: a process that only starts others should hold none.
+    """
+    available = torch.cuda.is_available()
+    try:
+        device = torch.device(name or ("cuda" if available else "cpu"))
+        if device.type == "cuda" and not (available and (device.index or 0) < torch.cuda.device_count()):
+            raise RuntimeError("no such GPU")
+        if device.type != "cuda":
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not available here: use cpu, or cuda where there is a GPU") from error
+    return device
+
+
+def tidy(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as JSON, floats to six significant digits."""
+    flat = {k: v for k, v in asdict(epoch).items() if v is not None}
+    return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
+
+
+def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
+    """Provenance of a training, with the weights that taught it and the protocol it followed."""
+    split = images.trained_on(run.recipe, run.seed)
+    worked = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
+    origin = provenance(images, device, sum(epoch.seconds for epoch in epochs), worked)
+    if (taught_by := teacher_of(run, store)) is not None:
+        origin["teacher_weights_sha256"] = sha256_of(store.weights_path(taught_by))
+    return origin | {"protocol": "full" if is_the_papers(run) else "reduced"}
+
+
+def is_the_papers(run: Run) -> bool:
+    """Whether a run has network, recipe, method and options of the paper's protocol (in either regime)."""
+    wanted = defaults_of(run.method) | PAPER_OPTIONS.get(run.dataset, {}).get(run.method, {})
+    options = all(value == wanted[name] for name, value in run.options.items() if name != "regime")
+    network = run.width == PAPER_WIDTH and run.depth in PAPER_DEPTHS and run.conv == "plain"
+    method = run.method in PAPER_METHODS
+    return method and options and network and run.recipe == PAPER_RECIPES.get(run.dataset)
+
+
+def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedResNet:
+    """The trained student of a recorded run; weights that are not here are trained again, the teacher's first."""
+    if not store.has_weights(run):
+        if (taught_by := teacher_of(run, store)) is not None:
+            with_weights(taught_by, store, say)
+        say(f"the weights of {run.id} are not here, training them again: {run.label}")
+        train(run, store)
+    return store.network(run)
+
+
+def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+    """The run's record; trains only where there is none."""
+    return store.record(run) or train(run, store, device, progress)

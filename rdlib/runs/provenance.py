@@ -1,0 +1,93 @@
+"""Where a record came from: code, machine and data, without a path or a host name."""
+
+import contextlib
+import hashlib
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rdlib.distributed import shard
+from rdlib.images.dataset import Images
+from rdlib.runs.run import ROOT
+
+
+def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
+    """What a record says of its making; `images` were worked on in `seconds`."""
+    import torchvision  # two seconds, and only records ask for it
+
+    if device.type == "cuda":
+        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
+    else:
+        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+        memory = peak_resident_bytes()
+    changes = git("status", "--porcelain", "--", "rdlib")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),  # None where there is no git, as on a bare GPU machine
+        "code_sha256": code_digest(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(images / seconds, 1),
+        "device": name,
+        "processor": processor()[0],
+        "threads": torch.get_num_threads(),
+        "processes": shard().size,
+        "peak_memory_bytes": memory,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
+        "data_sha256": data.sha256,
+    }
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Start measuring anew, so that a record does not count what ran before in the same process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident_bytes() -> int:
+    """Largest memory this process has held. Linux's ru_maxrss also counts what its parent held before starting it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def code_digest(folder: Path = ROOT / "rdlib") -> str:
+    """SHA-256 over names and contents of all Python files below a folder: what the processes of one job must share."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+    """Model name and instruction sets; elsewhere than on Linux what Python knows."""
+    if not path.exists():
+        return platform.processor() or platform.machine(), frozenset()
+    fields = dict(line.partition(":")[::2] for line in path.read_text().splitlines())
+    known = {name.strip(): value.strip() for name, value in fields.items()}
+    return known.get("model name", platform.machine()), frozenset(known.get("flags", "").split())
+
+
+def git(*arguments: str) -> str | None:
+    """Output of a git command in the repository, or None where there is no git or no repository."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return None

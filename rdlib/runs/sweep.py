@@ -1,0 +1,100 @@
+"""Many runs: whatever records are missing, in the given order but teachers before students; failures come last."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, field
+
+from rdlib.errors import SweepError
+from rdlib.runs.progress import Status, describe
+from rdlib.runs.run import Record, Run, Store
+from rdlib.runs.workers import DIED, Result, hired
+
+ATTEMPTS = 2  # of a run whose process died without a word, e.g. for lack of memory
+
+
+@dataclass
+class Outcome:
+    """What a sweep did; `failures` maps a run to one sentence."""
+
+    trained: list[Record] = field(default_factory=list)
+    failures: dict[Run, str] = field(default_factory=dict)
+
+
+def require_success(outcome: Outcome) -> None:
+    """Raise SweepError with the first failure, for a caller that cannot go on without every record."""
+    for run, sentence in outcome.failures.items():
+        raise SweepError(f"{len(outcome.failures)} runs failed, first {run.id} ({run.label}): {sentence}")
+
+
+def missing(runs: Sequence[Run], store: Store) -> list[Run]:
+    """The runs still to train: those without a record, and teachers whose weights a missing student needs; a network
+    to transfer may have had a teacher itself."""
+    todo = [run for run in runs if store.record(run) is None]
+    while True:
+        needed = {run.teacher for run in todo}
+        more = [run for run in runs if run.id in needed and run not in todo and not store.has_weights(run)]
+        if not more:
+            return [run for run in runs if run in todo]
+        todo += more
+
+
+def sweep(
+    runs: Sequence[Run],
+    store: Store,
+    jobs: int | None = None,
+    device: str | None = None,
+    scheduler: str | None = None,
+) -> Outcome:
+    """Train every missing run, `jobs` at a time (default: one a core, or one a GPU), or on a Dask cluster.
+
+    The next run to start is always the first of the list whose teacher is trained. Killed and started again, the sweep
+    goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
+    failed teacher are noted too. Raises RecordError when the store cannot be written, ConfigError for bad arguments.
+    """
+    store = Store(store.root.resolve())  # a worker may have another working directory
+    store.require_writable()
+    todo, outcome = missing(runs, store), Outcome()
+    attempts = dict.fromkeys(todo, 0)
+    running: dict[Future[Result], Run] = {}
+    with hired(todo, store, jobs, device, scheduler) as crew, Status(todo, crew.size) as status:
+        while todo or running:
+            while len(running) < crew.size and (run := ready(todo, running.values())):
+                todo.remove(run)
+                status.started(run)
+                running[crew.submit(run, store, device)] = run
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                run, result = running.pop(future), outcome_of(future)
+                attempts[run] += 1
+                if isinstance(result, Record):
+                    outcome.trained.append(result)
+                    status.ended(run, describe(result), trained=True)
+                elif result is None and attempts[run] < ATTEMPTS:
+                    status.tried_again(run)
+                    todo.insert(0, run)
+                else:
+                    fail(run, result or DIED, todo, outcome, status)
+    return outcome
+
+
+def ready(todo: Sequence[Run], running: Iterable[Run]) -> Run | None:
+    """The first run that waits for no teacher."""
+    waiting = {run.id for run in [*todo, *running]}
+    return next((run for run in todo if run.teacher not in waiting), None)
+
+
+def outcome_of(future: Future[Result]) -> Result:
+    """What a run gave; a cluster that loses a worker says so through an exception."""
+    try:
+        error = future.exception()
+    except CancelledError as gone:
+        raise SweepError("the Dask cluster has gone: start it and run the same command again") from gone
+    return f"{type(error).__name__}: {error}".splitlines()[0] if error else future.result()
+
+
+def fail(run: Run, sentence: str, todo: list[Run], outcome: Outcome, status: Status) -> None:
+    """Note a failure, and that of the students who wait for this run."""
+    outcome.failures[run] = sentence
+    status.ended(run, f"FAILED: {sentence}")
+    for student in [student for student in todo if student.teacher == run.id]:
+        todo.remove(student)
+        fail(student, f"its teacher {run.id} failed", todo, outcome, status)

@@ -1,0 +1,231 @@
+"""Where the runs of a sweep train: in this process, each in a process of its own, or on a Dask cluster.
+
+All three are a `concurrent.futures.Executor`, so the sweep does not know which. Every run trains on one CPU thread, so
+that a record does not depend on what ran beside it.
+"""
+
+import os
+import pickle
+import queue
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rdlib.errors import ConfigError, RdlibError
+from rdlib.images.photographs import load_images
+from rdlib.runs.execute import pick_device, train
+from rdlib.runs.provenance import code_digest
+from rdlib.runs.run import Record, Run, Store
+
+Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
+DIED = "its worker process died (out of memory?): try fewer --jobs"
+ANSWER_WITHIN = "10s"  # for a Dask scheduler
+
+
+def attempt(run: Run, store: Store, device: str | None) -> Result:
+    """Train one run on one thread; an error becomes its sentence, so that it cannot stop the others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        done = store.record(run)  # another sweep may have trained it since this one began
+        if done is not None and store.has_weights(run):
+            return done
+        return train(run, store, device, progress=False)
+    except RdlibError as error:
+        return str(error)
+    except Exception as error:  # a bug or a full disk in one run must not take the sweep with it
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass
+class Crew:
+    """An executor and how many runs it takes at a time."""
+
+    executor: Executor
+    size: int
+
+    def submit(self, run: Run, store: Store, device: str | None) -> "Future[Result]":
+        return self.executor.submit(attempt, run, store, device)
+
+
+@contextmanager
+def hired(
+    runs: Sequence[Run], store: Store, jobs: int | None, device: str | None, scheduler: str | None
+) -> Iterator[Crew]:
+    """The crew for these runs; leaving the block for any reason ends its local processes at once.
+
+    jobs: runs at a time here; by default one a GPU, or one a core. scheduler: address of a Dask scheduler instead.
+    """
+    if scheduler is not None:
+        if jobs is not None or device is not None:
+            raise ConfigError("--scheduler leaves --jobs and --device to the cluster's workers: leave them out")
+        with dask_cluster(scheduler, runs, store) as crew:
+            yield crew
+        return
+    devices = local_devices(device)
+    if jobs is None:
+        jobs = len(devices) if devices[0].startswith("cuda") else os.cpu_count() or 1
+    if jobs < 1:
+        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
+    if jobs == 1:
+        yield Crew(Here(), 1)
+        return
+    apart = Apart([devices[i % len(devices)] for i in range(jobs)])
+    try:
+        yield Crew(apart, jobs)
+    finally:
+        apart.end()
+
+
+def local_devices(device: str | None) -> list[str]:
+    """The devices to share runs among: every GPU where none is named."""
+    chosen = pick_device(device)
+    if chosen.type == "cuda" and chosen.index is None:
+        return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [str(chosen)]
+
+
+class Here(Executor):
+    """Trains at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+# The child's end of a pipe to its parent is its standard input, which ends when the parent does, however that dies.
+CHILD = """
+import os, pickle, sys, threading
+result = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+sys.path[:] = pickle.load(sys.stdin.buffer)
+work, arguments = pickle.load(sys.stdin.buffer)
+def watch():
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+pickle.dump(work(*arguments), result)
+result.close()
+"""
+
+
+class Apart(ThreadPoolExecutor):
+    """One new process a run: what a run holds, on the GPU too, is free when it ends, and only it dies of its death.
+
+    `devices` has one entry a place; a run gets that of a free place.
+    """
+
+    def __init__(self, devices: Sequence[str]):
+        super().__init__(len(devices))
+        self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for device in devices:
+            self.free.put(device)
+        self.children: set[subprocess.Popen[bytes]] = set()
+        self.ended = False
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        run, store, _ = args
+        return super().submit(self.in_child, fn, run, store)
+
+    def in_child(self, work: Callable[..., Any], run: Run, store: Store) -> Any:
+        device = self.free.get()
+        try:
+            return self.in_process(work, run, store, device)
+        finally:
+            self.free.put(device)
+
+    def in_process(self, work: Callable[..., Any], run: Run, store: Store, device: str) -> Any:
+        # A session of its own: Ctrl-C is for the sweep, which then ends its children.
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
+        self.children.add(child)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            if self.ended:
+                return None
+            for part in (sys.path, (work, (run, store, device))):
+                child.stdin.write(pickle.dumps(part))
+            child.stdin.flush()
+            return pickle.load(child.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            return None
+        finally:
+            child.kill()
+            child.communicate()
+            self.children.discard(child)
+
+    def end(self) -> None:
+        """Kill what still trains; finished epochs are in its checkpoint."""
+        self.ended = True
+        for child in list(self.children):
+            child.kill()
+        self.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Crew]:
+    """A crew of Dask workers, checked first to have this code, these data and this store (a shared file system).
+
+    Raises ConfigError where the scheduler does not answer, has no workers, or a worker differs.
+    """
+    try:
+        from distributed import Client
+        from distributed.comm.addressing import parse_address, parse_host_port
+    except ImportError as error:
+        raise ConfigError("--scheduler needs the package distributed, which is not installed") from error
+    try:
+        # Asked plainly first: a client that finds nobody leaves threads of its own behind.
+        place = parse_host_port(parse_address(address)[1])
+        socket.create_connection(place, timeout=10).close()
+        client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
+    with client:
+        probe = store.root / f".sweep-{os.getpid()}"
+        probe.touch()
+        try:
+            names = sorted({run.dataset for run in runs})
+            mine = facts(names, store, probe.name)
+            try:
+                answers = client.run(facts, names, store, probe.name)
+            except Exception as error:  # whatever a worker without our packages raises
+                raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
+            for worker, theirs in answers.items():
+                for key, value in mine.items():
+                    if theirs[key] != value:
+                        raise ConfigError(
+                            f"Dask worker {worker}: {key} is {theirs[key]}, here {value}: make them equal"
+                        )
+        finally:
+            probe.unlink()
+        threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]
+        if set(threads) != {1}:  # with several threads, runs would draw from each other's random numbers
+            raise ConfigError(
+                f"the Dask workers have {threads or 'no'} threads, each needs one: "
+                f"start them with `dask worker {address} --nthreads 1`"
+            )
+        yield Crew(client.get_executor(pure=False), len(threads))  # type: ignore[no-untyped-call]
+
+
+def facts(datasets: Sequence[str], store: Store, probe: str) -> dict[str, str]:
+    """What must be equal wherever runs of one sweep train."""
+    found = {"rdlib's code": code_digest()[:12], "torch": torch.__version__}
+    for name in datasets:
+        try:
+            found[f"data set {name}"] = load_images(name).sha256[:12]
+        except RdlibError as error:
+            found[f"data set {name}"] = f"absent ({error})"
+    return found | {"the store": "visible" if (store.root / probe).exists() else "not visible"}

@@ -1,0 +1,208 @@
+"""Folded and exported networks compute the same, and strictly plain ones add nothing, not even inside the runtime."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from networks import KINDS, randomise
+from torch import Tensor, nn
+
+from rdlib.deploy.export import INPUT, OPSET, OUTPUT, export, require_target
+from rdlib.deploy.fold import fold
+from rdlib.deploy.graph import read_graph
+from rdlib.deploy.verify import Deployed, about_of, verify
+from rdlib.dirac import DiracConv2d
+from rdlib.errors import DeployError
+from rdlib.images import dataset as data
+from rdlib.models import resnet
+
+
+@pytest.fixture(scope="module")
+def test_images() -> Tensor:
+    digits = data.load("digits")
+    return digits.normalise(digits.test.images).contiguous()
+
+
+@pytest.mark.parametrize(("depth", "shortcuts", "conv"), KINDS)
+def test_folding_changes_nothing_but_the_form(depth, shortcuts, conv, test_images):
+    images = test_images[:64].double()
+    network = randomise(resnet(depth, 10, shortcuts, 8, conv=conv).double(), images)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    folded = fold(network)
+    with torch.no_grad():
+        wanted = network(images)
+        assert (folded(images) - wanted).abs().max() < 1e-9
+    assert wanted.std() > 0.1
+    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d | DiracConv2d)]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_file_says_what_it_is_and_no_machine_path(test_images, tmp_path):
+    network = fold(resnet(18, 10, "none", 4).eval())
+    path = export(network, tmp_path / "net.onnx", 16, {"classes": ["a", "ü"], "mean": [0.5]})
+    model = onnx.load(path)
+    assert {entry.version for entry in model.opset_import if not entry.domain} == {OPSET}
+    graph = read_graph(path, batch=7)
+    assert (graph.input, graph.output) == (INPUT, OUTPUT)
+    assert (graph.shapes[INPUT], graph.shapes[OUTPUT]) == ((7, 3, 16, 16), (7, 10))
+    assert about_of(path) == {"classes": ["a", "ü"], "mean": [0.5]}
+    assert str(Path(torch.__file__).parents[1]).encode() not in path.read_bytes()
+    assert b".py" not in path.read_bytes()
+
+
+def test_the_memory_layout_leaves_no_trace(tmp_path):
+    """Training makes networks channels_last; exported so, they would undo it with some twenty operators."""
+    network = fold(resnet(18, 10, "all", 4, "imagenet").eval())
+    plain, last = (tmp_path / name for name in ("plain.onnx", "last.onnx"))
+    export(network, plain, 32)
+    export(network.to(memory_format=torch.channels_last), last, 32)
+    assert network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert read_graph(last).operators == read_graph(plain).operators
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_the_batch_is_free(suffix, test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "all", 4), test_images))
+    path = export(network, tmp_path / f"net.{suffix}", 16)
+    for batch in (1, 2, 5):
+        found, wanted = Deployed(path)(test_images[:batch]), network(test_images[:batch])
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert b"/rdlib/" not in path.read_bytes()
+
+
+def test_only_onnx_files_can_be_said_to_add_nothing(test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "none", 4), test_images))
+    for suffix, known in (("onnx", True), ("pt2", False)):
+        assert verify(network, export(network, tmp_path / f"net.{suffix}", 16), [test_images[:2]]).adds_nothing == known
+
+
+def test_logits_that_are_not_finite_are_refused(test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "none", 4), test_images))
+    network.fc.bias.fill_(float("nan"))
+    path = export(network, tmp_path / "net.onnx", 16)
+    for tolerance in (1e-4, None):
+        with pytest.raises(DeployError, match=r"net\.onnx gives logits that are not finite"):
+            verify(network, path, [test_images[:2]], tolerance)
+
+
+def test_synchronised_norms_of_several_gpus_fold_too(test_images):
+    network = randomise(resnet(18, 10, "none", 4), test_images)
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(resnet(18, 10, "none", 4)).eval()
+    synchronised.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(fold(synchronised)(test_images[:4]), fold(network)(test_images[:4]))
+
+
+def test_executorch_runs_the_same_network(test_images, tmp_path):
+    network = fold(randomise(resnet(18, 10, "none", 4), test_images))
+    path = export(network, tmp_path / "net.pte", 16)
+    found = verify(network, path, [test_images[:20]])
+    assert (found.equal_top1, found.graph) == (20, None)
+
+
+def test_multiply_additions_and_parameters_are_those_that_torch_counts(tmp_path):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = fold(randomise(resnet(50, 10, "all", 8), torch.randn(4, 3, 32, 32)))  # the exporter drops biases of zero
+    graph = read_graph(export(network, tmp_path / "net.onnx", 32))
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 32, 32))
+    assert 2 * graph.macs == counter.get_total_flops()
+    assert graph.parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_a_runtime_that_fused_an_addition_is_found_out(test_images, tmp_path):
+    """ONNX Runtime hides additions inside convolutions; they must count."""
+    network = randomise(resnet(18, 10, "all", 8), test_images)
+    found = verify(network, export(fold(network), tmp_path / "net.onnx", 16), [test_images[:4]])
+    assert "Add" not in found.runtime_graph.operators
+    assert not found.adds_nothing
+
+
+def test_a_file_of_other_weights_is_refused(test_images, tmp_path):
+    path = export(fold(randomise(resnet(18, 10, "none", 4), test_images)), tmp_path / "net.onnx", 16)
+    torch.manual_seed(1)
+    with pytest.raises(DeployError, match=r"net.onnx does not compute what the network computes: a logit differs by"):
+        verify(randomise(resnet(18, 10, "none", 4), test_images), path, [test_images[:8]])
+    with pytest.raises(DeployError, match=r"gives outputs \[8, 10\] where the network gives \[8, 9\]"):
+        verify(randomise(resnet(18, 9, "none", 4), test_images), path, [test_images[:8]])
+    with pytest.raises(DeployError, match="no images to compare on"):
+        verify(resnet(18, 10, "none", 4), path, [])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda n: n.train(), "a network in training mode cannot be deployed: call network.eval"),
+        (lambda n: (n.layer2.train(), n)[1], "a network in training mode cannot be deployed"),
+        (lambda n: n, r"bn1 is not folded \(BatchNorm2d\): deploy fold\(network\)"),
+    ],
+)
+def test_a_network_that_is_not_folded_is_refused(spoil, sentence, tmp_path):
+    network = spoil(resnet(18, 10, "none", 4).eval()) or resnet(18, 10, "none", 4).eval()
+    with pytest.raises(DeployError, match=sentence):
+        export(network, tmp_path / "net.onnx", 16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fold_refuses_training_mode_and_a_batchnorm_without_convolution():
+    partly = resnet(18, 10, width=4).eval()
+    partly.layer2.train()
+    for network in (resnet(18, 10, width=4), partly):
+        with pytest.raises(DeployError, match="training mode cannot be folded"):
+            fold(network)
+    with pytest.raises(DeployError, match="the BatchNorm 1 follows no convolution"):
+        fold(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)).eval())
+
+
+def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path):
+    (tmp_path / "folder.onnx").mkdir()
+    for path, sentence in (
+        (tmp_path / "absent" / "net.onnx", r"cannot write net.onnx \(No such file or directory\)"),
+        (tmp_path / "folder.onnx", r"cannot write folder.onnx \(Is a directory\)"),
+        (tmp_path / "net.pb", "net.pb: the file's suffix chooses its kind, one of .onnx, .pt2, .pte"),
+    ):
+        with pytest.raises(DeployError, match=sentence):
+            require_target(path)
+        with pytest.raises(DeployError, match=sentence):
+            export(fold(resnet(18, 10, "none", 4).eval()), path, 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_an_export_that_fails_leaves_the_old_file_and_nothing_half_written(monkeypatch, tmp_path):
+    path = export(fold(resnet(18, 10, "none", 4).eval()), tmp_path / "net.onnx", 16)
+    before = path.read_bytes()
+
+    def half(model: onnx.ModelProto, to: Path) -> None:
+        Path(to).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(onnx, "save", half)
+    with pytest.raises(DeployError, match=r"cannot write net.onnx \(No space left on device\)"):
+        export(fold(resnet(18, 10, "all", 4).eval()), path, 16)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_files_that_are_not_ours_are_refused(tmp_path):
+    foreign = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> agraph (float[N, 3] images) => (float[N, 3] logits) '
+        "{ logits = Relu(images) }"
+    )
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    for name in ("broken.onnx", "broken.pt2", "broken.pte"):
+        (tmp_path / name).write_bytes(b"no network")
+    for name, sentence in (
+        ("foreign.onnx", "foreign.onnx was not exported by rdlib"),
+        ("broken.onnx", "broken.onnx is not a readable ONNX file"),
+        ("broken.pt2", "broken.pt2 is no program that torch.export can load"),
+        ("broken.pte", "broken.pte is no program that ExecuTorch can load"),
+        ("absent.onnx", "there is no file absent.onnx: make it with"),
+    ):
+        with pytest.raises(DeployError, match=sentence) as caught:
+            Deployed(tmp_path / name)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "net.txt").touch()
+    with pytest.raises(DeployError, match="the file's suffix tells its kind"):
+        Deployed(tmp_path / "net.txt")

@@ -1,0 +1,330 @@
+"""Tables and verdicts: every number comes from a record or from paper.csv, and an empty cell says how to fill it."""
+
+import shlex
+import statistics
+from collections.abc import Mapping
+
+import pytest
+
+from rdlib.commands.reproduce import compare
+from rdlib.errors import ConfigError, RecordError
+from rdlib.experiments.profiles import PROFILES, profile
+from rdlib.experiments.rows import Row
+from rdlib.experiments.tables import (
+    TABLES,
+    Cell,
+    accuracies,
+    as_markdown,
+    as_text,
+    cell,
+    fill_command,
+    frame,
+    in_store,
+    paper,
+    per_seed,
+    reported,
+    rows_of,
+    runs_of,
+    table3,
+)
+from rdlib.paper.differences import compared_to_baselines, difference, find
+from rdlib.paper.rendering import linked
+from rdlib.runs.run import RESULTS, ROOT, Record, Run, Store
+
+QUICK = PROFILES["quick"]
+
+
+def put(store: Store, run: Run, top1: float) -> None:
+    """A record by hand: only the accuracy matters here."""
+    metrics = {"test_top1": None, "test_top5": None, "tune_top1": None, "train_loss": 0.1}
+    metrics[f"{run.recipe.holdout}_top1"] = top1
+    path = store.record_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
+
+
+def fill(store: Store, rows: list[Row], values: Mapping[tuple[str, str], tuple[float, ...]]) -> None:
+    """Records for the rows of a method and kind of shortcuts, one value a seed."""
+    for row in rows:
+        for run, value in zip(row.runs, values.get((row.method, row.shortcuts), ()), strict=False):
+            put(store, run, value)
+
+
+RESNET, PLAIN, JOINTRD = ("cross-entropy", "all"), ("cross-entropy", "none"), ("JointRD", "none")
+
+
+def test_every_reported_value_has_a_source_and_an_id_of_its_own():
+    table = paper()
+    assert len(table) > 10
+    assert table.index.is_unique
+    assert (table["source"].str.len() > 4).all()
+    assert table["value"].notna().sum() + (table["comparison"].str.len() > 0).sum() >= len(table)
+
+
+def test_reported_values_are_the_known_ones():
+    """Typed again from their sources, so that no hand slips in paper.csv unseen."""
+    known = {
+        ("cifar10", 18): (None, None, 95.36),  # the released model
+        ("cifar10", 34): (95.39, 93.73, 94.78),  # the survey's, not the released model's 94.96
+        ("cifar10", 50): (None, None, 94.46),
+        ("cifar100", 18): (77.92, 77.44, 78.24),
+    }
+    for name in ("cifar10", "cifar100"):
+        for row in table3(PROFILES[name]):
+            resnet, plain, jointrd = known.get((name, row.depth), (None, None, None))
+            own = resnet if row.shortcuts == "all" else plain
+            expected = {"cross-entropy": own, "JointRD": jointrd}.get(row.method)
+            assert reported(row) == expected, row.name
+    for name in ("quick", "cifar100-small"):  # other networks and recipes: nothing to hold them against
+        assert all(reported(row) is None for row in rows_of(PROFILES[name]))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_students_are_taught_by_the_resnet_of_their_seed_and_depth(name):
+    rows = accuracies(PROFILES[name])
+    assert {row.depth for row in rows} == set(PROFILES[name].depths)
+    for row in rows:
+        teachers = find(rows, row.depth, *RESNET)
+        for student, teacher in zip(row.runs, teachers.runs, strict=True):
+            assert (student.seed, student.depth) == (teacher.seed, teacher.depth)
+            alone = row.method in ("cross-entropy", "JointRD, joint teacher")
+            assert student.teacher == (None if alone else teacher.id)
+            assert teacher.shortcuts == "all"
+
+
+def test_learning_rate_runs_use_the_tune_split_and_teachers_of_their_own_rate():
+    rows = rows_of(QUICK, "learning-rate")
+    assert len({row.runs[0].recipe.learning_rate for row in rows}) == 4
+    by_id = {run.id: run for row in rows for run in row.runs}
+    for run in by_id.values():
+        assert run.recipe.holdout == "tune"
+        assert run.teacher is None or by_id[run.teacher].recipe == run.recipe
+    assert rows_of(PROFILES["cifar10"], "learning-rate") == []
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_no_two_cells_share_a_run_and_no_name_is_used_twice(name):
+    rows = rows_of(PROFILES[name])
+    assert len({row.name for row in rows}) == len(rows)
+    assert len({run.id for row in rows for run in row.runs}) == sum(len(row.runs) for row in rows)
+
+
+def test_runs_come_once_each_seed_by_seed():
+    runs = runs_of([*rows_of(QUICK), *rows_of(QUICK, "3")])
+    assert len({run.id for run in runs}) == len(runs) == sum(len(row.runs) for row in rows_of(QUICK))
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+
+
+@pytest.mark.parametrize(("name", "first"), [("cifar100", 18), ("cifar10", 34), ("imagenet", 50)])
+def test_the_cells_worth_most_come_first(name, first):
+    """The depth with reported values, and of it one seed of every cell before a second seed of any."""
+    runs = runs_of(rows_of(PROFILES[name]))
+    cells = len([row for row in rows_of(PROFILES[name]) if row.depth == first])
+    assert {(run.depth, run.seed) for run in runs[:cells]} == {(first, 0)}
+    assert len({(run.shortcuts, run.method, str(run.options)) for run in runs[:cells]}) == cells == 11
+    order = [(run.depth, run.seed) for run in runs]
+    assert order == sorted(order, key=lambda pair: (PROFILES[name].depths.index(pair[0]), pair[1]))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_an_empty_store_gives_empty_cells_and_the_command_that_fills_them(name, store):
+    number = "4" if name == "imagenet" else "3"
+    table = frame(PROFILES[name], number, store)
+    assert len(table) == 11 * len(PROFILES[name].depths)
+    assert set(table["test top-1 (%)"]) == {""}
+    assert set(table["n"]) == {f"0/{len(PROFILES[name].seeds)}"}
+    assert set(table["to fill"]) == {f"python -m rdlib sweep {name} --table {number} --store {store.root}"}
+    assert "ours - reported" not in table
+
+
+def test_a_command_names_the_store_that_it_fills_unless_it_is_the_published_one(tmp_path):
+    command = "python -m rdlib sweep quick"
+    assert in_store(command, Store()) == in_store(command, Store(ROOT / "notebooks" / ".." / "results")) == command
+    assert in_store(command, Store(RESULTS / "reproduced")) == f"{command} --store results/reproduced"
+    named = in_store(command, Store(tmp_path / "two words"))
+    assert shlex.split(named)[-2:] == ["--store", str(tmp_path / "two words")]
+    for whole in (f"{command} --store results/reproduced", named):
+        assert linked(f"to fill: {whole}", "") == f"to fill: `{whole}`", "the whole of it is code"
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("quick", "3"),
+        ("quick", "learning-rate"),
+        ("cifar10", "learning-rate"),
+    ],
+)
+def test_every_table_of_every_profile_can_be_printed(name, table, store):
+    assert isinstance(as_text(frame(PROFILES[name], table, store)), str)
+    assert isinstance(as_markdown(per_seed(PROFILES[name], table, store)), str)
+
+
+def test_cells_hold_mean_and_sample_deviation_of_the_seeds_that_have_a_record(store):
+    rows = table3(QUICK)
+    fill(store, rows, {RESNET: (98.0, 97.0, 99.6), PLAIN: (80.0, 90.0), JOINTRD: (95.26,)})
+    resnet, plain, jointrd = (cell(find(rows, 34, *key), store) for key in (RESNET, PLAIN, JOINTRD))
+    assert resnet.values == (98.0, 97.0, 99.6)
+    assert resnet.mean == pytest.approx(98.2)
+    assert resnet.std == pytest.approx(statistics.stdev([98.0, 97.0, 99.6]))
+    assert (str(resnet), str(plain), str(jointrd)) == ("98.2 ± 1.3", "85.0 ± 7.1", "95.3")
+    table = frame(QUICK, "3", store)
+    assert list(table["n"]) == ["3/3", "2/3", "0/3", "0/3", "1/3", *["0/3"] * 6]
+    assert list(table["test top-1 (%)"])[:5] == ["98.2 ± 1.3", "85.0 ± 7.1", "", "", "95.3"]
+    assert list(table["to fill"])[:2] == ["", fill_command(QUICK, "3", store)]
+
+
+def test_ours_minus_reported_is_their_difference(store):
+    ten = PROFILES["cifar10"]
+    rows = table3(ten)
+    for run in find(rows, 34, *RESNET).runs:
+        put(store, run, 95.0)
+    line = frame(ten, "3", store).set_index(["depth", "shortcuts", "taught by"]).loc[(34, "all", "cross-entropy")]
+    assert (line["reported (%)"], line["ours - reported"]) == ("95.39", "-0.39")
+
+
+def test_per_seed_shows_every_value_behind_a_cell(store):
+    rows = table3(QUICK)
+    fill(store, rows, {RESNET: (98.0, 97.123)})
+    lines = per_seed(QUICK, "3", store)
+    assert lines.loc[0, ["seed 0", "seed 1", "seed 2"]].tolist() == ["98.00", "97.12", ""]
+    assert list(lines["cell"]) == [row.name for row in rows]
+
+
+def test_tune_runs_are_shown_by_their_tune_accuracy(store):
+    rows = rows_of(QUICK, "learning-rate")
+    put(store, rows[0].runs[0], 77.7)
+    table = frame(QUICK, "learning-rate", store)
+    assert table["tune top-1 (%)"][0] == "77.7"
+
+
+def test_text_and_markdown_print_the_rounded_cells(store):
+    rows = table3(QUICK)
+    fill(store, rows, {RESNET: (98.04, 97.0, 99.0)})
+    table = frame(QUICK, "3", store)
+    text, markdown = as_text(table), as_markdown(table)
+    for printed in (text, markdown):
+        assert "98.0 ± 1.0" in printed
+        assert "98.04" not in printed
+        assert "98.01" not in printed
+    header, rule, *lines = text.splitlines()
+    assert len(lines) == len(rows)
+    assert set(rule) == {"-", " "}
+    column = header.index("taught by")
+    assert all(line[column:].startswith(row.method) for line, row in zip(lines, rows, strict=True))
+    assert markdown.splitlines()[2].startswith("| 34 | ResNet | all | cross-entropy | 98.0 ± 1.0 | 3/3 |")
+    assert {line.count("|") for line in markdown.splitlines()} == {len(table.columns) + 1}
+
+
+@pytest.mark.parametrize(
+    ("act", "named"),
+    [
+        (lambda: profile("mnist"), "quick, cifar100-small, cifar100, cifar10, imagenet"),
+        (lambda: rows_of(QUICK, "9"), "3, 3-low-rate, 4, learning-rate"),
+        (lambda: profile("quick", 4), "seeds 1 to 3, not 4"),
+        (lambda: profile("quick", 0), "seeds 1 to 3, not 0"),
+    ],
+)
+def test_unknown_names_list_the_choices(act, named):
+    with pytest.raises(ConfigError, match=named):
+        act()
+
+
+def test_a_profile_takes_its_first_seeds():
+    assert profile("quick", 2).seeds == (0, 1)
+    assert profile("quick").seeds == (0, 1, 2)
+
+
+def test_a_paper_csv_that_is_gone_is_named(tmp_path):
+    with pytest.raises(RecordError, match=r"paper\.csv"):
+        paper(tmp_path / "paper.csv")
+
+
+def everything(store: Store, base: float = 90.0) -> None:
+    for i, row in enumerate(rows_of(QUICK)):
+        for run in row.runs:
+            put(store, run, base + i / 10 + run.seed)
+
+
+def test_a_store_agrees_with_itself_in_every_cell(store):
+    everything(store)
+    table = compare(QUICK, QUICK, store, store)
+    assert list(table["cell"]) == [row.name for row in rows_of(QUICK)]
+    assert set(table["agree"]) == {"identical"}
+    assert set(table["difference"]) == {"+0.0"}
+
+
+def test_a_cell_moved_by_thirty_points_disagrees_alone(store, tmp_path):
+    everything(store)
+    everything(moved := Store(tmp_path / "moved"))
+    jointrd = find(table3(QUICK), 34, *JOINTRD)
+    for run in jointrd.runs:
+        put(moved, run, 60.0)
+    table = compare(QUICK, QUICK, store, moved).set_index("cell")
+    assert table["agree"][jointrd.name] == "NO"
+    assert (table["agree"] == "NO").sum() == 1
+
+
+def test_compare_allows_a_prediction_interval(store, tmp_path):
+    """t(0.995, 2) = 9.925; deviation 0.6 of three published seeds, one reproduced: 9.925 * 0.6 * sqrt(4/3) = 6.88."""
+    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
+    for run, value in zip(row.runs, (90.4, 91.0, 91.6), strict=True):
+        put(store, run, value)
+    for value, verdict in ((91.0 + 6.8, "yes"), (91.0 + 6.95, "NO"), (91.0 - 6.95, "NO"), (90.4, "identical")):
+        put(other, row.runs[0], value)
+        line = compare(QUICK, profile("quick", 1), store, other).iloc[0]
+        assert (line["agree"], line["n"], line["m"], line["allowed"]) == (verdict, 3, 1, "± 6.9")
+
+
+def test_where_published_seeds_scatter_nobody_can_tell(store, tmp_path):
+    everything(store)
+    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
+    for value in (91.5, 10.0):
+        put(other, row.runs[0], value)
+        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == "cannot tell"
+
+
+def test_equal_published_seeds_still_allow_half_a_point_of_deviation(store, tmp_path):
+    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
+    for run in row.runs:
+        put(store, run, 93.0)
+    for value, verdict in ((93.0 + 5.7, "yes"), (93.0 + 5.8, "NO")):
+        put(other, row.runs[0], value)
+        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == verdict
+
+
+def test_what_is_not_in_both_stores_is_missing(store, tmp_path):
+    everything(store)
+    for pair in ((store, Store(tmp_path / "empty")), (Store(tmp_path / "empty"), store)):
+        table = compare(QUICK, QUICK, *pair)
+        assert set(table["agree"]) == {"missing"}
+        assert set(table["difference"]) == {""}
+
+
+def test_differences_are_paired_over_seeds(store):
+    rows = table3(QUICK)
+    fill(store, rows, {RESNET: (98.0, 97.0, 96.0), PLAIN: (90.0, 88.0)})
+    gap = difference(find(rows, 34, *RESNET), find(rows, 34, *PLAIN), store)
+    assert gap.values == (8.0, 9.0)
+    assert gap.wanted == 3
+
+
+def test_baselines_are_compared_by_paired_differences_and_their_interval(store):
+    """Differences 15, 16, 14: mean 15, deviation 1; t(0.975, 2) / sqrt(3) = 2.48."""
+    fill(store, table3(QUICK), {PLAIN: (80.0, 81.0, 82.0), JOINTRD: (95.0, 97.0, 96.0)})
+    lines = compared_to_baselines(table3(QUICK), store).set_index("cell")
+    line = lines.loc[find(table3(QUICK), 34, *JOINTRD).name]
+    assert line["minus plain"] == "+15.0 ± 1.0"
+    assert line["95 % (plain)"] == "+12.5 to +17.5"
+    assert (line["minus ResNet"], line["95 % (ResNet)"]) == ("", "")
+    assert len(lines) == 8
+
+
+def test_a_cell_of_one_seed_has_no_deviation():
+    assert str(Cell((90.04,), 3)) == "90.0"
+    assert str(Cell((), 3)) == ""
+    assert Cell((90.0,), 3).std != Cell((90.0,), 3).std  # NaN
+
+
+def test_tables_are_those_the_command_line_names():
+    assert set(TABLES) == {"3", "3-low-rate", "4", "learning-rate"}

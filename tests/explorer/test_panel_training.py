@@ -1,0 +1,396 @@
+"""Panel (b): recorded curves are the records', a live training can be watched and stopped, and leaves nothing."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rdlib.errors import NonFiniteLossError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.experiments.tables import fill_command, rows_of
+from rdlib.explorer import live
+from rdlib.explorer.live import rows_for
+from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
+from rdlib.figures.curves import Series, curves, heading, looks, ticks
+from rdlib.recipe import Recipe
+from rdlib.runs.execute import train
+from rdlib.runs.run import Record
+
+RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.2, schedule="one-cycle", crop_padding=1, flip=False)
+TINY = replace(PROFILES["quick"], dataset="tiny", depths=(18,), width=4, recipe=RECIPE, seeds=(0, 1))
+PLAIN, JOINTRD = (
+    next(row for row in rows_of(TINY, "3") if (row.shortcuts, row.method) == ("none", how))
+    for how in ("cross-entropy", "JointRD")
+)
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """Pictures of few dots are drawn faster."""
+    monkeypatch.setattr("rdlib.explorer.panel.DPI", 40)
+
+
+def write(store, row, seed, top1):
+    """A record with a curve of its own."""
+    run = row.runs[seed]
+    losses = {"cross_entropy": 1.0 + seed, "distance": 0.5}
+    history = [
+        {"epoch": e, "seconds": 1.0, "train_top1": 10.0 * e + seed, "losses": losses, "learning_rate": 0.1}
+        for e in (1, 2, 3)
+    ]
+    path = store.record_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Record(run, {"test_top1": top1}, history, {}).to_json())
+    return path
+
+
+@pytest.fixture
+def panel(store, tiny_runs):
+    """Records of both seeds of the plain network and of one of JointRD."""
+    for row, seed, top1 in ((PLAIN, 0, 50.0), (PLAIN, 1, 60.0), (JOINTRD, 0, 90.0)):
+        write(store, row, seed, top1)
+    return TrainingPanel(store, TINY)
+
+
+def files(store):
+    return {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+
+
+# --- recorded
+
+
+def test_the_curves_are_those_of_the_records_with_n_and_the_tables_accuracy(panel):
+    plain, jointrd = panel.recorded()[0]
+    assert plain.name == "plain-18, strictly plain, cross-entropy"
+    np.testing.assert_array_equal(plain.top1, [[10, 20, 30], [11, 21, 31]])
+    np.testing.assert_array_equal(plain.loss, [[1.5] * 3, [2.5] * 3])
+    assert plain.legend == "test top-1 55.0 ± 7.1 % (n = 2)"
+    assert jointrd.legend == "test top-1 90.0 % (n = 1)"
+    assert f"{plain.name}: {plain.legend}; {jointrd.name}: {jointrd.legend}" in panel.picture.alt
+    assert "on tiny, learning rate (peak) 0.2. " in panel.picture.alt
+    assert panel.message.value == (
+        f"plain-18, strictly plain, JointRD: 1 of 2 recorded, fill it with `{fill_command(TINY, '3', panel.store)}`."
+    )
+
+
+def test_one_seed_is_shown_alone(panel):
+    before = panel.picture.png
+    panel.seed.value = 0
+    assert panel.picture.png != before
+    assert [one.legend for one in panel.recorded()[0]] == ["test top-1 50.0 % (seed 0)", "test top-1 90.0 % (seed 0)"]
+    assert [one.top1.tolist() for one in panel.recorded()[0]] == [[[10, 20, 30]]] * 2
+    assert "test top-1 50.0 % (seed 0)" in panel.picture.alt
+    assert panel.message.value == ""
+    panel.seed.value = 1
+    assert "JointRD: 0 of 1 recorded" in panel.message.value
+    assert len(panel.recorded()[0]) == 1
+
+
+def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_network(panel, store):
+    before = panel.picture.png
+    panel.cells[0].value = JOINTRD
+    assert panel.picture.png != before
+    assert "cross-entropy" not in panel.picture.alt
+    (low,) = (row for row in rows_of(TINY, "3-low-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
+    write(store, low, 0, 77.0)
+    panel.tables[1].value = "3-low-rate"
+    assert panel.cells[1].value == low
+    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-low-rate")]
+    assert "JointRD, learning rate 0.1: test top-1 77.0 % (n = 1)" in panel.picture.alt
+    assert f"`{fill_command(TINY, '3-low-rate', store)}`" in panel.message.value
+    assert panel.cells[0].value == JOINTRD
+    panel.cells[1].value = rows_of(TINY, "3-low-rate")[0]
+    assert "77.0" not in panel.picture.alt
+
+
+def test_every_table_with_rows_is_offered(panel):
+    assert {value for _, value in panel.tables[0].options} == {
+        *("3", "3-low-rate", "learning-rate", "rivals", "rivals-high-rate", "ablations", "tuned", "tuned-low-rate"),
+        "depth",
+    }
+
+
+def test_an_empty_store_names_the_commands_and_still_draws(store, tiny_runs):
+    panel = TrainingPanel(store, TINY)
+    command = fill_command(TINY, "3", store)
+    assert panel.message.value.count(f"0 of 2 recorded, fill it with `{command}`") == 2
+    assert panel.picture.png
+    assert "none yet" in panel.picture.alt
+
+
+def test_an_edited_record_is_told(panel, store):
+    path = store.record_path(PLAIN.runs[0])
+    path.write_text(path.read_text().replace("50.0", "99.0"))
+    panel.seed.value = 0
+    assert "does not match its own digest" in panel.message.value
+
+
+def test_no_two_curves_look_alike():
+    rivals = rows_of(PROFILES["quick"], "rivals")
+    assert looks([PLAIN, PLAIN])[0] != looks([PLAIN, PLAIN])[1]
+    for a in rivals:
+        for b in rivals:
+            assert len(set(looks([a, b]))) == 2
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 10, 30, 200])
+def test_ticks_are_few_and_within(epochs):
+    found = ticks(epochs)
+    assert found[0] == 1
+    assert found == sorted(set(found))
+    assert max(found) <= epochs
+    assert len(found) <= 8
+
+
+@pytest.mark.parametrize(
+    "loss", [(0.55, 0.9), (2.1, 4.9), (1.0, 1.01), (1.5, 1.5), (20.0, 0.2), (0.002, 500.0)], ids=str
+)
+def test_the_loss_axis_says_that_it_is_logarithmic_and_has_two_numbers_at_least(loss):
+    one = Series("a", "black", False, np.array([[10.0, 20.0]]), np.array([loss]), "")
+    figure = curves([one], 2, "digits, learning rate (peak) 0.9")
+    ax = figure.axes[1]
+    assert [text.get_text() for text in figure.texts] == ["digits, learning rate (peak) 0.9"]
+    assert (ax.get_yscale(), ax.get_title(loc="left")) == ("log", "training loss (sum of its terms), log scale")
+    low, high = ax.get_ylim()
+    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert len({text for text in shown if text}) == len(shown)
+    assert 2 <= len(shown) <= 8
+
+
+def test_the_heading_names_the_data_set_and_each_learning_rate_once():
+    slow = replace(PLAIN.runs[0], recipe=replace(RECIPE, learning_rate=0.1))
+    assert heading("tiny", [PLAIN.runs[0], PLAIN.runs[1], slow]) == "tiny, learning rate (peak) 0.2 and 0.1"
+    assert heading("tiny", []) == "tiny"
+
+
+# --- live
+
+
+@pytest.fixture
+def ready(store, tiny_runs):
+    """A panel on an empty store, set to train two small networks for two epochs."""
+    panel = TrainingPanel(store, TINY)
+    panel.source.value = LIVE
+    panel.depth.value, panel.rate.value, panel.epochs.value = 18, 0.1, 2
+    return panel
+
+
+def trained(panel):
+    panel.train.click()
+    panel.live.join(60)
+    assert not panel.live.is_alive()
+    return panel
+
+
+def during(monkeypatch, at, act):
+    """Have something done in the middle of a training: right before the `at`-th of all epochs is told."""
+    original, count = live.fit, iter(range(1, 1000))
+
+    def fit(*args, **kwargs):
+        for epoch in original(*args, **kwargs):
+            if next(count) == at:
+                act()
+            yield epoch
+
+    monkeypatch.setattr(live, "fit", fit)
+
+
+def test_the_source_decides_which_controls_are_shown(panel):
+    shown = lambda: (panel.recorded_box.layout.display, panel.live_box.layout.display)  # noqa: E731
+    before = panel.picture.png
+    assert shown() == ("flex", "none")
+    panel.source.value = LIVE
+    assert shown() == ("none", "flex")
+    assert panel.picture.png != before
+    assert panel.message.value.startswith("Choose networks and press Train.")
+    panel.source.value = RECORDED
+    assert shown() == ("flex", "none")
+    assert panel.picture.png == before
+
+
+def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store, tmp_path):
+    heard = []
+    ready.on_observation = lambda observed: heard.append((observed, len(observed.observations)))
+    assert ready.observations == []
+    trained(ready)
+    assert files(store) == {}
+    teacher, plain, jointrd = ready.live.curves
+    assert [len(curve.epochs) for curve in ready.live.curves] == [3, 2, 2]  # the teacher as long as the profile says
+    assert ready.message.value.startswith("Trained in")
+    assert (ready.progress.value, ready.progress.max) == (7, 7)
+    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    for curve in (teacher, plain, jointrd):
+        record = train(curve.run, store, "cpu", progress=False)
+        assert record.top1 == curve.test
+        assert [epoch["train_top1"] for epoch in record.history] == pytest.approx(
+            [e.train_top1 for e in curve.epochs], rel=1e-5
+        )
+        losses = [sum(epoch["losses"].values()) for epoch in record.history]
+        assert losses == pytest.approx([sum(e.losses.values()) for e in curve.epochs], rel=1e-5)
+        assert f"{curve.row.name}: test top-1 {curve.test:.1f} % (n = 1, seed 0)" in ready.picture.alt
+    assert [observed for observed, _ in heard] == ready.observations * len(heard)
+    assert [seen.epoch for seen in ready.observations[0].observations] == [0, 1, 2]
+    assert {n for _, n in heard} == {2, 3}  # before training, and after one and two epochs
+    assert ready.observations[0].name.startswith("tiny, live: plain-18, strictly plain, JointRD, learning rate 0.1")
+    assert "on tiny, learning rate (peak) 0.1. ResNet-18" in ready.picture.alt
+
+
+def test_a_teacher_that_is_here_is_not_trained_again(ready, store, monkeypatch):
+    told = []
+    during(monkeypatch, 1, lambda: told.append(ready.status.value))
+    ready.networks[0].value = "plain, JointRD"
+    trained(ready)  # both are one network then
+    assert "the teacher, whose weights are not here (1 of 2): preparing" in told[0]
+    assert [curve.row.network for curve in ready.live.curves] == ["ResNet", "plain"]
+    first = ready.live.curves[-1]
+    trained(ready)
+    assert [curve.row.network for curve in ready.live.curves] == ["plain"]
+    assert ready.live.curves[0].test == first.test
+    other = TrainingPanel(store, TINY)
+    other.source.value = LIVE
+    teacher, *_ = rows_for(TINY, [], 18, 0.1, 2, 0)
+    train(teacher.runs[0], store, "cpu", progress=False)
+    before = files(store)
+    for mine, theirs in zip(
+        (other.depth, other.rate, other.epochs, *other.networks),
+        (ready.depth, ready.rate, ready.epochs, *ready.networks),
+        strict=True,
+    ):
+        mine.value = theirs.value
+    trained(other)
+    assert [curve.row.network for curve in other.live.curves] == ["plain"]
+    assert other.live.curves[0].epochs[-1].losses == first.epochs[-1].losses
+    assert files(store) == before
+
+
+def test_a_resnet_trained_to_the_full_length_teaches_too_and_is_trained_once(ready):
+    ready.networks[0].value, ready.epochs.value = "ResNet, cross-entropy", 3
+    trained(ready)
+    assert [curve.row.network for curve in ready.live.curves] == ["ResNet", "plain"]
+
+
+def test_stop_ends_it_with_the_epoch_and_keeps_the_curves(ready, store, monkeypatch):
+    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 9
+    during(monkeypatch, 2, ready.stop.click)
+    trained(ready)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0]
+    assert ready.message.value.startswith("Stopped after epoch 2 of 9 of plain-18, strictly plain, cross-entropy")
+    assert "epoch 2 of 9" in ready.picture.alt
+    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    assert ready.status.value == ""
+    assert files(store) == {}
+    monkeypatch.undo()
+
+
+def test_stop_while_the_teacher_is_trained_says_so(ready, monkeypatch):
+    during(monkeypatch, 2, ready.stop.click)
+    trained(ready)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0, 0]
+    assert ready.message.value == (
+        "Stopped after epoch 2 of 3 of ResNet-18, cross-entropy, learning rate 0.1, 3 epochs, the teacher; "
+        "the networks after it have not begun; the curves are kept."
+    )
+    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    assert ready.teachers == {}  # what is half trained teaches nobody
+
+
+def test_a_new_panel_stops_the_training_of_the_one_before(ready, store, monkeypatch):
+    """As when all cells are run again: the first panel's Stop is gone."""
+    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 9
+    made = []
+    during(monkeypatch, 2, lambda: made.append(TrainingPanel(store, TINY)))
+    trained(ready)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0]
+    assert ready.message.value.startswith("Stopped after epoch 2 of 9")
+    made[0].networks[0].value, made[0].epochs.value = "ResNet, cross-entropy", 1
+    made[0].networks[1].value = "plain, cross-entropy"
+    trained(made[0])
+    assert made[0].live.outcome.startswith("Trained in")
+
+
+def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, monkeypatch):
+    ready.networks[1].value = "ResNet, cross-entropy"
+    seen = {}
+
+    def meddle():
+        seen["live"], seen["buttons"] = ready.live, (ready.train.disabled, ready.stop.disabled)
+        seen["status"], seen["progress"] = ready.status.value, ready.progress.value
+        ready.train.click()
+        ready.epochs.value, ready.depth.value, ready.rate.value, ready.live_seed.value = 30, 34, 0.9, 7
+        ready.networks[0].value = "plain, JointRD"
+        ready.source.value = RECORDED
+        seen["recorded"] = ready.message.value
+
+    during(monkeypatch, 2, meddle)
+    trained(ready)
+    assert seen["live"] is ready.live
+    assert seen["buttons"] == (True, False)
+    assert "(1 of 2): epoch 1 of 2; about" in seen["status"]
+    assert seen["progress"] == 1
+    assert [(curve.row.depth, len(curve.epochs)) for curve in ready.live.curves] == [(18, 2), (18, 2)]
+    assert ready.message.value == seen["recorded"]  # a source that is not shown is not drawn over
+    assert "0 of 2 recorded" in seen["recorded"]
+    ready.source.value = LIVE
+    assert ready.message.value.startswith("Trained in")
+
+
+def test_a_second_training_begins_with_an_empty_bar_and_no_curves(ready, monkeypatch):
+    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 1
+    trained(ready)
+    assert (ready.progress.value, "none yet" in ready.picture.alt) == (2, False)
+    seen = []
+    during(monkeypatch, 1, lambda: seen.append((ready.progress.value, "none yet" in ready.picture.alt)))
+    trained(ready)
+    assert seen == [(0, True)]
+
+
+def test_as_soon_as_it_is_over_the_button_trains_again(ready):
+    ready.networks[0].value, ready.epochs.value = "plain, JointRD", 1
+    trainings = []
+
+    def again(observed):
+        if not ready.train.disabled and not trainings:
+            trainings.append(ready.live)
+            ready.train.click()
+
+    ready.on_observation = again
+    ready.train.click()
+    ready.live.join(60)
+    ready.live.join(60)  # by now the second one
+    assert trainings != [ready.live]
+    assert len(ready.live.curves[-1].epochs) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (NonFiniteLossError("the loss term x became nan"), "The training ended: the loss term x became nan."),
+        (RuntimeError("boom"), "The training ended with RuntimeError (boom): choose other settings and train."),
+    ],
+)
+def test_an_error_in_the_thread_becomes_the_message(ready, monkeypatch, error, sentence):
+    def fail():
+        raise error
+
+    ready.networks[1].value = "ResNet, cross-entropy"
+    during(monkeypatch, 2, fail)
+    trained(ready)
+    assert ready.message.value == sentence
+    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    assert [len(curve.epochs) for curve in ready.live.curves] == [1, 0]
+
+
+def test_it_trains_on_one_thread_and_leaves_the_others_theirs(ready, monkeypatch):
+    ready.networks[1].value, ready.epochs.value = "plain, cross-entropy", 1
+    seen = []
+    during(monkeypatch, 1, lambda: seen.append((torch.get_num_threads(), threading.current_thread())))
+    torch.set_num_threads(2)
+    try:
+        trained(ready)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert seen == [(1, ready.live)]
+    assert ready.live.daemon

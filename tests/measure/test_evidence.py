@@ -1,0 +1,440 @@
+"""Who teaches which stage: true to autograd, without a trace in the training, whole or absent as a record."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from rdlib.errors import ConfigError, RecordError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.experiments.rows import Row
+from rdlib.figures import gradients as evidence_figures
+from rdlib.measure import gradients_record as evidence_record
+from rdlib.measure import record as measured
+from rdlib.measure.gradients import (
+    PARTS,
+    cosine,
+    evidence,
+    gradients,
+    gram,
+    hsic,
+    linear_cka,
+    parts_of,
+    probe_of,
+    teacher_grams,
+    undisturbed,
+)
+from rdlib.methods import JointRD
+from rdlib.methods_base import Supervised, fingerprint
+from rdlib.models import plain, resnet
+from rdlib.recipe import Recipe
+from rdlib.runs.execute import build, train
+from rdlib.runs.run import Run, Store
+from rdlib.train import fit
+
+QUICK = PROFILES["quick"]
+
+
+@pytest.fixture
+def joint():
+    """JointRD of a plain-18 in train mode, in float64."""
+    return JointRD(plain(18, 10, 4), resnet(18, 10, width=4)).double().train()
+
+
+def batch(n=12):
+    return torch.randn(n, 3, 8, 8, dtype=torch.float64), torch.arange(n) % 10
+
+
+# --- gradients by path
+
+
+def test_own_and_mixed_gradients_add_up_to_the_gradient_of_the_loss(joint):
+    images, labels = batch()
+    with undisturbed(joint):
+        found = gradients(joint.losses(images, labels, 0.2), parts_of(joint.student))
+    sum(joint.losses(images, labels, 0.2).values()).backward()
+    for i, part in enumerate(parts_of(joint.student)):
+        whole = torch.cat([p.grad.flatten() for p in part])
+        torch.testing.assert_close(found["own"][i] + found["mixed"][i], whole, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found["all"][i], whole, rtol=1e-9, atol=1e-12)
+        assert found["own"][i].norm() > 0
+    assert all(found["mixed"][i].norm() > 0 for i in range(4))
+
+
+def test_each_path_is_the_gradient_of_its_own_terms(joint):
+    images, labels = batch()
+    found = gradients(joint.losses(images, labels, 0.2), parts_of(joint.student))
+    terms = joint.losses(images, labels, 0.2)
+    (terms["cross_entropy"] + terms["distance"]).backward()
+    for i, part in enumerate(parts_of(joint.student)):
+        torch.testing.assert_close(found["own"][i], torch.cat([p.grad.flatten() for p in part]), rtol=1e-9, atol=1e-12)
+
+
+def test_the_mixed_paths_one_by_one_add_up_and_reach_only_what_lies_before_they_leave(joint):
+    images, labels = batch()
+    terms = joint.losses(images, labels, 0.2)
+    each = gradients(terms, parts_of(joint.student), each=True)
+    whole = gradients(joint.losses(images, labels, 0.2), parts_of(joint.student))
+    assert set(each) == {"own", "mixed_1", "mixed_2", "mixed_3", "mixed", "all"}
+    for path in whole:
+        for a, b in zip(each[path], whole[path], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    for k in (1, 2, 3):
+        assert [bool(vector.norm() > 0) for vector in each[f"mixed_{k}"]] == [i <= k for i in range(5)]
+
+
+def test_no_mixed_path_reaches_the_last_stage(joint):
+    images, labels = batch()
+    found = gradients(joint.losses(images, labels, 0.0), parts_of(joint.student))
+    assert found["mixed"][4].norm() == 0
+    assert cosine(found["own"][4], found["mixed"][4]) is None
+
+
+def test_a_method_without_mixed_paths_has_an_own_path_alone(dataset):
+    found = evidence(Supervised(resnet(18, 10, width=4)), probe_of(dataset, 8), 0.0)
+    assert set(found["norm"]) == set(found["agreement"]) == {"own"}
+    assert found["cosine"] is None
+    assert found["cka"] is None
+
+
+def test_the_gradient_of_the_probe_is_the_mean_of_its_halves_and_equal_halves_agree(dataset):
+    method, probe = Supervised(resnet(18, 10, width=4)), probe_of(dataset, 8)
+    one = evidence(method, replace(probe, second=probe.first), 0.0)
+    assert one["agreement"]["own"] == pytest.approx([1.0] * 5, abs=1e-4)
+    got = [gradients(method.losses(*half, 0.0), parts_of(method.student))["own"] for half in probe.halves]
+    wanted = [float((a + b).norm() / 2) for a, b in zip(*got, strict=True)]
+    assert evidence(method, probe, 0.0)["norm"]["own"] == pytest.approx(wanted, rel=1e-4)
+
+
+# --- linear CKA
+
+
+def test_cka_sees_through_rotation_scale_and_shift():
+    x = torch.randn(40, 6, dtype=torch.float64)
+    rotation = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64))[0]
+    assert linear_cka([gram(x)], [gram(3 * x @ rotation + 7)]) == pytest.approx(1, abs=1e-9)
+    assert linear_cka([gram(x)], [gram(x @ torch.diag(torch.tensor([9.0, 1, 1, 1, 1, 1]).double()))]) < 0.9
+
+
+def test_cka_equals_the_definition_written_out():
+    """U-statistic of HSIC as a sum over all ordered quadruples of distinct images (Song et al., 2012, eq. 4)."""
+    x, y = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 2, dtype=torch.float64)
+
+    def by_hand(a, b):
+        k, m, n = a @ a.T, b @ b.T, 6
+        total = 0.0
+        for i in range(n):
+            for j in {*range(n)} - {i}:
+                total += k[i, j] * m[i, j] / (n * (n - 1))
+                for q in {*range(n)} - {i, j}:
+                    total -= 2 * k[i, j] * m[i, q] / (n * (n - 1) * (n - 2))
+                    for r in {*range(n)} - {i, j, q}:
+                        total += k[i, j] * m[q, r] / (n * (n - 1) * (n - 2) * (n - 3))
+        return float(total)
+
+    assert hsic(gram(x), gram(y)) == pytest.approx(by_hand(x, y), rel=1e-9)
+    wanted = by_hand(x, y) / math.sqrt(by_hand(x, x) * by_hand(y, y))
+    assert linear_cka([gram(x)], [gram(y)]) == pytest.approx(wanted, rel=1e-9)
+
+
+def test_unrelated_features_are_not_alike_however_many_there_are():
+    """Where features outnumber images the biased estimate is near 1 for anything."""
+    x, y = torch.randn(2, 40, 400, dtype=torch.float64)
+    centred = [features - features.mean(0) for features in (x, y)]
+    a, b = (features @ features.T for features in centred)
+    assert float((a * b).sum() / (a.norm() * b.norm())) > 0.85
+    assert abs(linear_cka([gram(x)], [gram(y)])) < 0.1
+
+
+def test_features_that_do_not_depend_on_the_image_have_no_cka():
+    assert linear_cka([gram(torch.ones(8, 3))], [gram(torch.randn(8, 3))]) is None
+
+
+def test_each_stage_of_the_student_is_held_against_the_same_stage_of_the_teacher(dataset):
+    network, probe = resnet(18, 10, width=4), probe_of(dataset, 12)
+    with undisturbed(Supervised(network)), torch.no_grad():  # batch statistics, as the student has them
+        by_hand = [[gram(network.head(images, k)) for images, _ in probe.halves] for k in range(1, 5)]
+    assert evidence(Supervised(network), probe, 0.0, by_hand)["cka"] == pytest.approx([1.0] * 4, abs=1e-6)
+    network.eval()
+    by_hand = [[gram(network.head(images, k)) for images, _ in probe.halves] for k in range(1, 5)]
+    for stage, wanted in zip(teacher_grams(network, probe), by_hand, strict=True):
+        for a, b in zip(stage, wanted, strict=True):
+            torch.testing.assert_close(a, b)
+    assert not network.training
+
+
+# --- the probe
+
+
+def test_the_probe_is_disjoint_the_same_each_time_and_has_every_class(dataset):
+    probe = probe_of(dataset, 20)
+    pixels = torch.cat([images for images, _ in probe.halves])
+    assert len(torch.unique(pixels.flatten(1), dim=0)) == 40
+    assert {tuple(image.flatten().tolist()) for image in pixels} <= {
+        tuple(image.flatten().tolist()) for image in dataset.normalise(dataset.train.images)
+    }
+    assert torch.equal(pixels, torch.cat([images for images, _ in probe_of(dataset, 20).halves]))
+
+
+@pytest.mark.parametrize("half", [3, 25])
+def test_a_probe_of_a_size_that_cannot_be_is_refused(dataset, half):
+    with pytest.raises(ConfigError, match=f"half a probe is 4 to 24 of the training images, not {half}"):
+        probe_of(dataset, half)
+
+
+# --- no trace
+
+
+def tiny_rows():
+    """ResNet, plain and JointRD of one seed on the tiny data, as the rows of a profile."""
+    recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)
+    teacher = Run("tiny", "Supervised", 18, 4, "all", 0, recipe)
+    plain_one = Run("tiny", "Supervised", 18, 4, "none", 0, recipe)
+    taught = Run("tiny", "JointRD", 18, 4, "none", 0, recipe, teacher=teacher.id)
+    kinds = (("ResNet", "all", "cross-entropy"), ("plain", "none", "cross-entropy"), ("plain", "none", "JointRD"))
+    return [Row(18, *kind, (run,)) for kind, run in zip(kinds, (teacher, plain_one, taught), strict=True)]
+
+
+def patch(monkeypatch, dataset):
+    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+    monkeypatch.setattr(evidence_record, "HALF", 8)
+    monkeypatch.setattr(evidence_record, "rows", lambda profile: tiny_rows())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, make_dataset):
+    """A folder with a store, in which the rows are trained, and the record of the trainings that were watched."""
+    folder = tmp_path_factory.mktemp("evidence")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        patch(monkeypatch, make_dataset())
+        for row in tiny_rows():
+            train(row.runs[0], Store(folder / "store"), "cpu", progress=False)
+        evidence_record.measure(QUICK, Store(folder / "store"), folder / "teaching.json")
+    return folder
+
+
+@pytest.fixture
+def cells(made, store, dataset, monkeypatch):
+    """The rows, trained in `store`."""
+    patch(monkeypatch, dataset)
+    shutil.copytree(made / "store", store.root)
+    return tiny_rows()
+
+
+@pytest.fixture
+def path(made, cells, tmp_path):
+    """The record of the rows."""
+    return Path(shutil.copy(made / "teaching.json", tmp_path))
+
+
+def test_recording_leaves_method_and_random_generators_bit_equal(cells, store, dataset):
+    method = build(cells[2].runs[0], store, 10)
+    list(fit(method, dataset, cells[2].runs[0].recipe, progress=False))
+    method.student.layer2.eval()  # a mode that train() would not give
+    before, modes, rng = fingerprint(method), [m.training for m in method.modules()], torch.get_rng_state()
+    held = [None if p.grad is None else p.grad.clone() for p in method.parameters()]
+    logits = method.student_logits.clone()
+    evidence(method, probe_of(dataset, 8), 0.5, teacher_grams(method.teacher, probe_of(dataset, 8)))
+    assert fingerprint(method) == before
+    assert [m.training for m in method.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert torch.equal(method.student_logits, logits)
+    assert not any(m._forward_hooks for m in method.modules())
+    for p, grad in zip(method.parameters(), held, strict=True):
+        assert (p.grad is None) == (grad is None)
+        assert grad is None or torch.equal(p.grad, grad)
+
+
+def test_recording_sees_batch_statistics_whatever_mode_the_method_is_in(dataset):
+    method, probe = Supervised(resnet(18, 10, width=4)), probe_of(dataset, 8)
+    training = evidence(method.train(), probe, 0.0)
+    assert evidence(method.eval(), probe, 0.0) == training
+
+
+def test_a_watched_training_ends_with_the_weights_of_the_published_run(path, cells):
+    entries = evidence_record.entries_of(QUICK, Store(), path)
+    assert [entries[row.runs[0].id]["weights_equal"] for row in cells] == [True] * 3
+    assert list(evidence_record.overview(QUICK, Store(), path)["weights as published"]) == ["1/1"] * 3
+
+
+def test_weights_that_differ_are_told_and_those_of_another_processor_not_compared(cells, store, dataset):
+    run = cells[0].runs[0]
+    record, network = store.record(run), store.network(run)
+    assert evidence_record.weights_equal(network, record, dataset) is True
+    with torch.no_grad():
+        network.layer1[0].bn1.running_mean[0] += 1e-6
+    assert evidence_record.weights_equal(network, record, dataset) is False
+    elsewhere = replace(record, provenance=record.provenance | {"device": "cpu (another)"})
+    assert evidence_record.weights_equal(network, elsewhere, dataset) is None
+    assert evidence_record.weights_equal(network, None, dataset) is None
+
+
+# --- the record
+
+
+def test_the_record_holds_every_epoch_and_part_and_reads_back(path, cells):
+    found = evidence_record.read(QUICK, Store(), path)
+    assert len(found) == 3 * 3 * len(PARTS)  # runs, epochs 0 to 2, parts
+    assert set(found["network"]) == {"ResNet", "plain", "JointRD"}
+    jointrd = found[found["network"] == "JointRD"]
+    early = jointrd[jointrd["part"] != "stage 4"]
+    wanted = early["norm_mixed"] / (early["norm_mixed"] + early["norm_own"])
+    assert early["share"].tolist() == pytest.approx(wanted.tolist())
+    assert (jointrd[jointrd["part"] == "stage 4"]["share"] == 0).all()
+    assert jointrd[jointrd["epoch"] == 0]["m"].unique() == [1.0]
+    assert jointrd[jointrd["epoch"] == 2]["m"].unique() == [0.5]
+    later = early[early["epoch"] == 2]
+    free = 2 * later["norm_mixed"] / (2 * later["norm_mixed"] + later["norm_own"])
+    assert later["share_at_1"].tolist() == pytest.approx(free.tolist())
+    assert found[found["network"] == "ResNet"]["cka"].isna().all()
+    assert found[(found["network"] == "plain") & (found["part"] != "stem")]["cka"].notna().all()
+    plain_ones = found[found["network"] == "plain"]
+    entry = evidence_record.entries_of(QUICK, Store(), path)[cells[1].runs[0].id]
+    first = plain_ones[(plain_ones["epoch"] == 0) & (plain_ones["part"] != "stem")]
+    assert first["cka"].tolist() == entry["epochs"][0]["cka"]
+    assert plain_ones["norm_all"].equals(plain_ones["norm_own"])
+
+
+def test_finished_runs_are_kept_and_those_of_other_code_made_again(path, cells, store, monkeypatch):
+    before = path.read_text()
+    told = []
+    monkeypatch.setattr(evidence_record, "watch", lambda *args: pytest.fail("trained all the same"))
+    evidence_record.measure(QUICK, store, path, told.append)
+    assert path.read_text() == before
+    assert [line.rpartition(": ")[2] for line in told] == ["kept"] * 3
+    monkeypatch.setattr(evidence_record, "code_digest", lambda: "other code")
+    done = []
+    entry = evidence_record.entries_of(QUICK, Store(), path)[cells[0].runs[0].id]
+    monkeypatch.setattr(evidence_record, "watch", lambda run, *more: done.append(run.id) or entry)
+    evidence_record.measure(QUICK, store, path)
+    assert done == [row.runs[0].id for row in cells]
+
+
+def test_an_interrupted_record_keeps_what_is_finished(cells, store, tmp_path, monkeypatch):
+    path, watch = tmp_path / "teaching.json", evidence_record.watch
+
+    def stopped(run, *more):
+        if run.method == "JointRD":
+            raise KeyboardInterrupt
+        return watch(run, *more)
+
+    monkeypatch.setattr(evidence_record, "watch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evidence_record.measure(QUICK, store, path)
+    assert set(evidence_record.entries_of(QUICK, Store(), path)) == {row.runs[0].id for row in cells[:2]}
+    overview = evidence_record.overview(QUICK, Store(), path)
+    assert list(overview["n"]) == ["1/1", "1/1", "0/1"]
+    assert list(overview["to fill"]) == ["", "", "python -m rdlib measure teaching quick"]
+
+
+def test_a_run_whose_teacher_has_no_weights_is_told_and_left_out(cells, store, tmp_path):
+    store.weights_path(cells[0].runs[0]).unlink()
+    told = []
+    evidence_record.measure(QUICK, store, tmp_path / "teaching.json", told.append)
+    assert all(line.endswith("its teacher has no weights here, left out") for line in told)
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-20], lambda text: text.replace('"epoch": 1', '"epoch": 7'), lambda text: "{}"]
+)
+def test_a_record_that_was_edited_or_damaged_is_refused(damage, path):
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(RecordError, match=r"teaching\.json cannot be read .* `python -m rdlib measure teaching quick`"):
+        evidence_record.read(QUICK, Store(), path)
+
+
+def test_a_record_that_lacks_a_number_is_refused(path):
+    body = measured.read(path, "again")
+    next(iter(body["runs"].values()))["epochs"][0].pop("agreement")
+    evidence_record.write(path, body)
+    with pytest.raises(RecordError, match=r"teaching\.json lacks 'agreement'"):
+        evidence_record.read(QUICK, Store(), path)
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(cells, store, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(evidence_record, "watch", lambda *args: pytest.fail("trained all the same"))
+    with pytest.raises(RecordError, match=r"cannot write teaching\.json"):
+        evidence_record.measure(QUICK, store, tmp_path / "file" / "teaching.json")
+
+
+def test_without_a_record_tables_and_figures_are_empty_and_the_command_is_named(store):
+    found = evidence_record.read(QUICK, store)
+    assert found.empty
+    assert evidence_record.over_phases(found, "share").empty
+    overview = evidence_record.overview(QUICK, store)
+    assert set(overview["to fill"]) == {f"python -m rdlib measure teaching quick --store {store.root}"}
+    assert len(overview) == 6
+    for draw in evidence_figures.OF_A_RECORD:
+        draw(found)
+
+
+def test_a_profile_without_small_images_is_refused_and_its_tables_are_empty(store, tmp_path):
+    with pytest.raises(ConfigError, match="profile imagenet has no networks of table 3"):
+        evidence_record.measure(PROFILES["imagenet"], store, tmp_path / "teaching.json")
+    assert evidence_record.overview(PROFILES["imagenet"], store).empty
+    assert evidence_figures.losses([], store).axes
+
+
+def test_the_rows_are_the_three_networks_at_both_rates_with_the_teacher_of_their_own_rate_and_seed():
+    found = evidence_record.rows(QUICK)
+    assert [evidence_record.short_name(row) for row in found] == ["ResNet", "plain", "JointRD"] * 2
+    assert [row.runs[0].recipe.learning_rate for row in found] == [0.9] * 3 + [0.1] * 3
+    for row in found:
+        for run in row.runs:
+            teacher = evidence_record.teacher_of(run, found)
+            assert run.teacher in (None, teacher.id)
+            assert (teacher.seed, teacher.recipe) == (run.seed, run.recipe)
+
+
+def test_values_over_phases_are_mean_and_range_of_the_seeds(path):
+    found = evidence_record.read(QUICK, Store(), path)
+    both = pd.concat([found, found.assign(seed=1, norm_own=found["norm_own"] * 3)])
+    table = evidence_record.over_phases(both, "norm_own", ".3f")
+    assert list(table.columns) == ["learning rate", "network", "part", "before training", "epochs 1 to 3"]
+    stem = found[(found["network"] == "ResNet") & (found["part"] == "stem")]["norm_own"].to_numpy()
+    for column, value in (("before training", stem[0]), ("epochs 1 to 3", stem[1:].mean())):
+        assert table.iloc[0][column] == f"{2 * value:.3f} ({value:.3f} to {3 * value:.3f})"
+
+
+def test_seeds_are_counted_by_rate_network_and_part(path):
+    found = evidence_record.read(QUICK, Store(), path)
+    both = pd.concat([found, found.assign(seed=1, norm_own=found["norm_own"] * 3)])
+    lengths = evidence_record.by_phase(both, "norm_own").xs(("ResNet", "stem"), level=("network", "part"))
+    counted = evidence_record.seeds_where(lengths > lengths.mean())
+    assert counted.iloc[0].tolist() == [0.05, "1/2", "1/2"]
+
+
+def test_a_store_shows_its_own_record_and_no_other(path, store):
+    assert evidence_record.read(QUICK, store).empty
+    measured.folder(store).mkdir()
+    shutil.copy(path, evidence_record.path_of(QUICK, store))
+    assert evidence_record.read(QUICK, store).equals(evidence_record.read(QUICK, Store(), path))
+
+
+# --- the figures
+
+
+def test_every_figure_draws_what_the_record_has(path, cells, store):
+    found = evidence_record.read(QUICK, Store(), path)
+    for draw in evidence_figures.OF_A_RECORD:
+        figure = draw(found)
+        assert any(ax.lines for ax in figure.axes)
+        for ax in figure.axes:
+            assert ax.get_xlabel() or ax.get_shared_x_axes().joined(ax, figure.axes[-1])
+    assert any(ax.lines for ax in evidence_figures.losses(cells, store).axes)
+
+
+def test_depth_is_drawn_for_what_has_records_alone(cells, store):
+    lacking = Row(34, "plain", "none", "cross-entropy", (replace(cells[1].runs[0], depth=34),))
+    ax = evidence_figures.against_depth([*cells, lacking], store)
+    assert len(ax.containers) == 3
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["18", "34"]
+    empty = evidence_figures.against_depth([lacking], store)
+    assert not empty.containers
+    assert empty.get_legend() is None

@@ -1,0 +1,89 @@
+"""The record of what int8 costs: whole or absent, true to the deliveries; cells without a run stay empty."""
+
+from dataclasses import replace
+
+import pytest
+
+from rdlib.errors import RecordError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.experiments.rows import Row
+from rdlib.measure import int8
+from rdlib.measure import record as measured
+from rdlib.runs.execute import train
+from rdlib.runs.run import Store
+
+
+@pytest.fixture
+def cells(tiny_runs, store, monkeypatch):
+    """A ResNet trained with two seeds and a plain network with none, as the cells of a profile."""
+    runs = tuple(tiny_runs("Supervised", "all", seed) for seed in (0, 1))
+    for run in runs:
+        train(run, store, "cpu", progress=False)
+    untrained = (tiny_runs("Supervised", "none"),)
+    rows = [Row(18, "ResNet", "all", "cross-entropy", runs), Row(18, "plain", "none", "cross-entropy", untrained)]
+    monkeypatch.setattr(int8, "rows", lambda profile: rows)
+    return rows
+
+
+def test_every_run_with_weights_is_measured_and_the_others_are_told(cells, store, tmp_path):
+    path, told = tmp_path / "int8.json", []
+    int8.measure(PROFILES["quick"], store, path, told.append)
+    found = measured.read(path, "again")["runs"]
+    assert set(found) == {run.id for run in cells[0].runs}
+    for run in cells[0].runs:
+        assert found[run.id]["float32_top1"] == pytest.approx(store.record(run).top1)
+        assert 0 <= found[run.id]["int8_top1"] <= 100
+        assert found[run.id]["compared"] == 30
+        assert "QLinearConv" in found[run.id]["runtime_operators"]
+    assert told[-1] == "plain-18, strictly plain, cross-entropy, seed 0: no weights here, left out"
+    table = int8.table(PROFILES["quick"], Store(), path)
+    assert list(table["n"]) == ["2/2", "0/1"]
+    assert list(table.iloc[1][["float32 top-1 (%)", "int8 top-1 (%)", "change"]]) == ["", "", ""]
+    assert list(table["to fill"]) == ["", "python -m rdlib measure int8 quick"]
+    mean = sum(one["float32_top1"] for one in found.values()) / 2
+    assert table.iloc[0]["float32 top-1 (%)"].startswith(f"{mean:.2f} ± ")
+
+
+def test_the_change_is_paired_over_seeds(cells, tmp_path):
+    path = tmp_path / "int8.json"
+    values = {run.id: pair for run, pair in zip(cells[0].runs, ((90.0, 88.0), (80.0, 79.0)), strict=True)}
+    runs = {key: {"float32_top1": before, "int8_top1": after} for key, (before, after) in values.items()}
+    measured.write(path, {"runs": runs})
+    line = int8.table(PROFILES["quick"], Store(), path).iloc[0]
+    assert (line["float32 top-1 (%)"], line["int8 top-1 (%)"]) == ("85.00 ± 7.07", "83.50 ± 6.36")
+    assert line["change"] == "-1.50 ± 0.71"
+
+
+def test_a_record_never_loses_a_run(cells, store, tmp_path):
+    path = tmp_path / "int8.json"
+    measured.write(path, {"runs": {"0" * 12: {}}})
+    before = path.read_text()
+    with pytest.raises(RecordError, match=r"int8\.json has 1 runs whose weights are not here"):
+        int8.measure(PROFILES["quick"], store, path)
+    assert path.read_text() == before
+
+
+def test_without_a_record_every_cell_is_empty_and_names_its_command(store):
+    table = int8.table(PROFILES["quick"], store)
+    assert set(table["int8 top-1 (%)"]) == {""}
+    assert set(table["to fill"]) == {f"python -m rdlib measure int8 quick --store {store.root}"}
+    assert len(table) == 10
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:-20], lambda text: text.replace("88.0", "98.0"), lambda text: "{}"]
+)
+def test_a_record_that_was_edited_or_damaged_is_refused(damage, tmp_path):
+    path = tmp_path / "int8.json"
+    measured.write(path, {"runs": {"one": 88.0}})
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(RecordError, match=r"int8\.json cannot be read .* or measure again with `again`") as caught:
+        measured.read(path, "again")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_that_cannot_be_written_is_told_before_anything_is_measured(store, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(int8, "deliver", lambda *args, **more: pytest.fail("measured all the same"))
+    with pytest.raises(RecordError, match=r"cannot write int8\.json"):
+        int8.measure(replace(PROFILES["quick"], seeds=(0,)), store, tmp_path / "file" / "int8.json")

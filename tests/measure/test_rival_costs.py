@@ -1,0 +1,249 @@
+"""What the rivals cost agrees with independent counts, RMNet's line is exact, and who wins follows from the records."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import pytest
+from torch import nn
+
+from rdlib.deploy.planner import OUT_OF_PLACE
+from rdlib.errors import ConfigError, RecordError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.experiments.rows import taught_row
+from rdlib.figures import rivals as rival_figures
+from rdlib.measure import record as measured
+from rdlib.measure import rival_costs
+from rdlib.measure.candidates import deployed_graph
+from rdlib.measure.latency_record import Settings
+from rdlib.measure.rival_costs import RMNET
+from rdlib.models import resnet
+from rdlib.paper import rivals as rival_table
+from rdlib.paper.rivals import SCRATCH, TEACHER, Line, verdict
+from rdlib.recipe import Recipe
+from rdlib.runs.execute import train
+from rdlib.runs.run import Store
+
+QUICK = PROFILES["quick"]
+ONCE = dict.fromkeys(rival_costs.OFTEN, Settings(repetitions=3, warmup=1))
+
+
+def with_rivals(patch: pytest.MonkeyPatch, ways) -> None:
+    """Make those rows the table of rivals."""
+    for part in (rival_costs, rival_table):
+        patch.setattr(part, "rows_of", lambda profile, table=None: ways if table == "rivals" else [])
+
+
+@pytest.fixture(scope="module")
+def once(make_dataset, tmp_path_factory):
+    """The record of a profile of width 4 on random images whose table of rivals has five ways, and a store with the
+    weights of one of its two ResNets: measured once for all tests."""
+    recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)
+    profile = replace(QUICK, dataset="tiny", depths=(18,), width=4, recipe=recipe, seeds=(0, 1))
+    teachers = taught_row(profile, 18, "cross-entropy", "Supervised", {}, "all")
+    ways = [
+        teachers,
+        taught_row(profile, 18, "cross-entropy", "Supervised", {}),
+        taught_row(profile, 18, "JointRD", "JointRD", {}, "none", teachers),
+        taught_row(profile, 18, "DiracNet", "Supervised", {}, "none", teachers, "", "dirac"),
+        taught_row(
+            profile, 18, "narrowed to MACs, logit distillation", "LogitDistillation", {}, "all", teachers, width=3
+        ),
+    ]
+    folder, told = tmp_path_factory.mktemp("known"), []
+    store = Store(folder / "store")
+    with pytest.MonkeyPatch.context() as patch:
+        dataset = make_dataset()
+        patch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+        patch.setattr("rdlib.measure.candidates.WIDTH", 4)
+        patch.setattr(rival_costs, "PAPER_SIDE", 32)
+        with_rivals(patch, ways)
+        train(ways[0].runs[0], store, "cpu", progress=False)
+        rival_costs.measure(profile, store, folder / "rivals.json", told.append, ONCE)
+    return profile, ways, store, folder / "rivals.json", told
+
+
+@pytest.fixture
+def known(once, monkeypatch):
+    with_rivals(monkeypatch, once[1])
+    return once
+
+
+def test_the_record_agrees_with_independent_counts_and_shares_networks(known):
+    profile, ways, store, path, _ = known
+    record = rival_costs.read(profile, store, path)
+    assert list(record["networks"]) == ["ResNet-18", "plain-18, strictly plain", "ResNet-18, narrowed to MACs", RMNET]
+    deploys = [record["ways"][rival_costs.key(row)]["deploys"] for row in ways]
+    assert deploys == [list(record["networks"])[i] for i in (0, 1, 1, 1, 2)]
+
+    plain = record["networks"]["plain-18, strictly plain"]
+    trained = resnet(18, 10, "none", 4)
+    convolutions = [m for m in trained.modules() if isinstance(m, nn.Conv2d)]
+    weights = sum(p.numel() for p in trained.parameters())
+    shifts = sum(m.num_features for m in trained.modules() if isinstance(m, nn.BatchNorm2d))
+    assert plain["parameters"] == weights - shifts  # folded, a BatchNorm's two numbers a channel are one bias
+    pixels = {4: 64, 8: 16, 16: 4, 32: 1}  # 8x8 images, halved at each stage, by channels
+    by_hand = sum(conv.weight.numel() * pixels[conv.out_channels] for conv in convolutions)
+    assert plain["macs"] == by_hand + 32 * 10
+    maps = sum(conv.out_channels * pixels[conv.out_channels] for conv in convolutions) + 32 + 10
+    assert plain["traffic"][OUT_OF_PLACE] == 4 * maps
+    additions = {name: one["additions"] for name, one in record["networks"].items()}
+    assert list(additions.values()) == [8, 0, 8, 0]
+    assert record["networks"][RMNET]["macs"] > 1.5 * plain["macs"]
+    for one in (*record["networks"].values(), *record["paper_size"].values()):
+        low, high = one["quartiles"]
+        assert 0 < low <= one["milliseconds"] <= high
+        assert one["speedup"][1] <= one["speedup"][0] <= one["speedup"][2]
+        if one in record["networks"].values():
+            faster = record["networks"]["ResNet-18"]["milliseconds"] / one["milliseconds"]
+            assert one["speedup"][0] == pytest.approx(faster, rel=1e-3)
+    assert record["networks"]["ResNet-18"]["speedup"] == [1, 1, 1]
+    assert [one["additions"] for one in record["paper_size"].values()] == [8, 0, 0]
+
+
+def test_training_costs_are_those_of_the_way(known):
+    profile, ways, store, path, _ = known
+    resnet_, plain, jointrd, dirac, narrowed = (
+        rival_costs.read(profile, store, path)["ways"][rival_costs.key(w)] for w in ways
+    )
+    assert plain["step"]["ratio"] == [1, 1, 1]
+    assert jointrd["flops"] > 2 * plain["flops"] == 2 * dirac["flops"]
+    assert narrowed["flops"] != resnet_["flops"]
+    assert [one["teacher_flops"] for one in (resnet_, plain, jointrd, dirac, narrowed)] == [
+        *(0, 0, resnet_["flops"], 0, resnet_["flops"])
+    ]
+    for one in (resnet_, jointrd, dirac, narrowed):
+        slower = one["step"]["milliseconds"] / plain["step"]["milliseconds"]
+        assert one["step"]["ratio"][0] == pytest.approx(slower, rel=1e-3)
+    shown = rival_table.table(profile, store, path=path).set_index("way")
+    both = (jointrd["flops"] + resnet_["flops"]) / plain["flops"]
+    assert shown.loc["JointRD", "both (x plain)"] == f"{both:.2f}"
+    assert list(shown["needs teacher"]) == ["no", "yes", "no", "yes", "no", "yes"]
+    assert list(shown["adds"]) == ["8", "0", "0", "0", "0", "8"]
+    assert jointrd["step"]["images_per_second"] == pytest.approx(16e3 / jointrd["step"]["milliseconds"], rel=1e-3)
+
+
+def test_rmnet_is_exact_where_there_are_weights_and_says_where_there_are_none(known):
+    profile, ways, store, path, told = known
+    exact = rival_costs.read(profile, store, path)["rmnet"]
+    assert list(exact) == [ways[0].runs[0].id]
+    (one,) = exact.values()
+    assert one["top1"] == one["resnet_top1"] == pytest.approx(store.record(ways[0].runs[0]).top1)
+    assert (one["compared"], one["equal_top1"]) == (30, 30)
+    assert 0 < one["largest_difference"] < 1e-4 * one["largest_logit"]
+    assert told[-1].startswith(f"{RMNET}: 1 of 2 ResNets have no weights here")
+    for command in (f"train --again {ways[0].runs[1].id}", "measure rivals quick"):
+        assert f"`python -m rdlib {command} --store {store.root}`" in told[-1]
+    table = rival_table.table(profile, store, path=path).set_index("way")
+    assert table.loc[RMNET, "n"] == "1/2"
+    assert table.loc[RMNET, "to fill"] == f"python -m rdlib measure rivals quick --store {store.root}"
+    assert table.loc[RMNET, "test top-1 (%)"] == table.loc["ResNet, cross-entropy", "test top-1 (%)"] != ""
+    assert len(rival_table.exactness(profile, store, path)) == 1
+
+
+def test_equal_networks_are_measured_once_and_no_others():
+    run = next(row for row in rival_costs.rows_of(QUICK, "rivals") if row.method == "RepVGG").runs[0]
+    teacher = rival_costs.rows_of(QUICK, "rivals")[0].runs[0]
+    small = {name: replace(run, depth=18, width=4, conv=name) for name in ("plain", "dirac", "repvgg")}
+    students = [rival_costs.shaped(one, 10, teacher) for one in small.values()]
+    assert len({rival_costs.kind(student) for student in students}) == 1
+    graphs = [deployed_graph(student, 16) for student in students[::2]]
+    assert len({str(rival_costs.counted(graph)) for graph in graphs}) == 1
+    others = [resnet(18, 10, kept, width).eval() for kept, width in (("all", 4), ("downsample", 4), ("none", 5))]
+    assert len({rival_costs.kind(one) for one in (students[0], *others)}) == 4
+
+
+def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
+    table = rival_table.table(QUICK, Store(tmp_path))
+    sweep, measure = (
+        f"python -m rdlib {what} --store {tmp_path}" for what in ("sweep quick --table rivals", "measure rivals quick")
+    )
+    assert set(table["to fill"]) == {f"{sweep}; {measure}", measure}  # the latter is RMNet's, which no sweep trains
+    rest = table.drop(columns=["way", "start", "n", "to fill"])
+    assert not rest.to_numpy().any()
+    assert rival_table.networks(QUICK, Store(tmp_path)).empty
+    assert rival_table.exactness(QUICK, Store(tmp_path)).empty
+    assert rival_table.verdict(rival_table.lines(QUICK, Store(tmp_path))) == []
+    assert rival_table.lines(PROFILES["imagenet"], Store(tmp_path)) == []
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.replace("99", "98"), lambda text: "[]"])
+def test_a_damaged_record_is_refused(damage, tmp_path):
+    path = rival_costs.path_of(QUICK, Store(tmp_path))
+    measured.write(path, {"networks": {"one": 99}})
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(
+        RecordError, match=r"rivals-quick\.json cannot be read .*`python -m rdlib measure rivals quick --store .*`"
+    ):
+        rival_table.table(QUICK, Store(tmp_path))
+
+
+def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(rival_costs, "shaped", lambda *args: pytest.fail("measured all the same"))
+    (tmp_path / "file").touch()
+    with pytest.raises(RecordError, match=r"cannot write rivals\.json"):
+        rival_costs.measure(QUICK, Store(tmp_path), tmp_path / "file" / "rivals.json")
+    with pytest.raises(ConfigError, match="imagenet has no table of rivals"):
+        rival_costs.measure(PROFILES["imagenet"], Store(tmp_path), tmp_path / "rivals.json")
+
+
+def line(way: str, *top1: float, start: str = SCRATCH, adds: bool = False, plain: bool = True) -> Line:
+    return Line(way, start, dict(enumerate(top1)), 3, adds, plain and not adds)
+
+
+MADE_UP = [
+    line("ResNet, cross-entropy", 99.5, 99.5, 99.5, adds=True),
+    line(RMNET, 99.0, 99.0, 99.1, start=TEACHER, plain=False),
+    line("cross-entropy", 50.0, 60.0, 70.0),
+    line("JointRD", 98.0, 98.1, 98.2),
+    line("JointRD", 98.6, 98.7, 98.9, start=TEACHER),
+    line("RepVGG", 98.1, 98.0, 98.3),
+    line("ResNet, narrowed to MACs", 97.0, 97.1, 97.2, adds=True),
+    line("DiracNet", 99.9, 99.9),  # one seed is missing
+]
+
+
+def test_the_best_is_the_highest_mean_without_additions_and_rivals_may_win():
+    ranked = [(one.way, one.start) for one in rival_table.ranked(MADE_UP)]
+    assert ranked == [
+        (RMNET, TEACHER),
+        ("JointRD", TEACHER),
+        ("RepVGG", SCRATCH),
+        ("JointRD", SCRATCH),
+        ("cross-entropy", SCRATCH),
+    ]
+    assert verdict(MADE_UP) == [
+        f"Best without additions: {RMNET}, 99.0 ± 0.1 %, above JointRD by 0.9 points (95 % +0.8 to +1.1: shown).",
+        "Best on the plain network itself: JointRD (from the teacher), 98.7 ± 0.2 %, above JointRD by 0.6 points "
+        "(95 % +0.5 to +0.8: shown).",
+        "Best ResNet made as cheap: ResNet, narrowed to MACs, 97.1 ± 0.1 %, below JointRD by 1.0 points "
+        "(95 % -1.0 to -1.0: shown).",
+        f"Above JointRD: 2 of 5 ({RMNET} +0.9; JointRD (from the teacher) +0.6).",
+        "Below JointRD: 2 of 5 (cross-entropy -38.1; ResNet, narrowed to MACs -1.0).",
+        "Not told apart from JointRD: 1 of 5 (RepVGG +0.0).",
+        "Not ranked, for want of runs: 1 of 8 ways.",
+    ]
+
+
+def test_differences_are_paired_by_seed_and_need_three_pairs_to_be_shown():
+    one, other = line("RepVGG", 90.0, 95.0, 99.0), line("JointRD", 89.0, 94.0)
+    assert one.minus(other).values == (1.0, 1.0)
+    assert rival_table.gap(one.minus(other)) == "+1.0"
+    assert rival_table.says(one.minus(other)) == "not told apart"
+    backwards = Line("JointRD", SCRATCH, {2: 98.0, 1: 94.0, 0: 89.0}, 3, False, True)
+    assert rival_table.gap(one.minus(backwards)) == "+1.0 [+1.0, +1.0]"
+
+
+def test_the_figure_has_a_line_a_way_and_the_better_ones_further_up_and_right(known):
+    figure = rival_figures.accuracy_and_costs({"one": MADE_UP, "two": MADE_UP[:4]})
+    ways = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ways[:3] == ["ResNet, cross-entropy", "DiracNet", RMNET]
+    assert len(ways) == 7
+    assert len(figure.axes) == 2  # no costs are known
+    at = figure.axes[0].transData.transform([(90, 0), (98, 0), (99, 0), (99.5, 0)])[:, 0]
+    assert at[1] - at[0] > at[2] - at[1] > 0
+    assert at[3] - at[2] == pytest.approx(at[2] - at[1])  # half the error is one step, wherever
+    plt.close(figure)
+    profile, _, store, path, _ = known
+    figure = rival_figures.accuracy_and_costs({"measured": rival_table.lines(profile, store, path=path)})
+    assert [text.get_text() for text in figure.axes[-1].texts] == ["+ 8", "+ 8"]
+    plt.close(figure)

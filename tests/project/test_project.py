@@ -1,0 +1,173 @@
+"""What the repository promises about itself: notebooks, environment, README, records."""
+
+import importlib.util
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+
+from rdlib.commands.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown, store_of
+from rdlib.commands.publish import readme
+from rdlib.errors import ConfigError, NotebookError
+from rdlib.experiments.profiles import PROFILES
+from rdlib.explorer.explorer import Explorer
+from rdlib.runs.run import ROOT, Store
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_committed_notebook_is_fully_executed_without_an_error(path: Path) -> None:
+    """nbval never compares a cell without an execution count, so a missing one would pass whatever happens."""
+    cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_prints_versions_first_and_then_has_its_parameters(path: Path) -> None:
+    first, second = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"][:2]
+    assert "__version__" in first.source
+    assert second.metadata.tags == ["parameters"]
+    wanted = {"10_take_your_own_resnet": {"folder", "weights", "here"}}  # reads no records
+    wanted |= {
+        name: {"store"} for name in ("02_table1_memory", "03_table2_latency", "05_table4_imagenet", "11_explorer")
+    }
+    check_parameters(path, dict.fromkeys(wanted.get(path.stem, {"profile", "store"})))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_only_live_results_are_hidden_from_nbval(path: Path) -> None:
+    """Outside live training, at most the versions cell may go without comparison. 10 trains, times and packs live."""
+    hidden = [c for c in nbformat.read(path, 4).cells if "nbval-ignore-output" in c.metadata.get("tags", [])]
+    live = {"00_start_here": 3, "01_joint_training_by_hand": 2, "10_take_your_own_resnet": 9}
+    assert len(hidden) == live.get(path.stem, 1)
+
+
+def test_committed_text_carries_no_machine_path_and_no_host_name() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    ours = [f for f in listed.split("\0") if f.endswith((".json", ".csv", ".ipynb", ".md"))]
+    path = re.compile(r"(?<![\w.~-])/(?:home|root|tmp|work|Users|opt)/[\w.]")
+    for name in ours:
+        text = (ROOT / name).read_text()
+        assert not path.search(text), name
+        assert not (len(socket.gethostname()) > 3 and socket.gethostname() in text), name
+
+
+def test_environment_yml_is_what_the_lock_says() -> None:
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "environment.yml").read_text() == module.render()
+
+
+def test_readme_tables_are_what_the_records_say() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("<!-- table") >= 3
+    assert readme(text, Store()) == text, "run `make tables`"
+
+
+def test_every_published_record_can_be_read_and_was_made_from_committed_code() -> None:
+    records = Store().records()
+    assert records
+    assert not [r.run.id for r in records if r.provenance["dirty"] or not r.provenance["commit"]]
+    measured = sorted((ROOT / "results" / "measured").glob("*.json"))
+    assert measured
+    origins = {path.name: json.loads(path.read_text())["provenance"] for path in measured}
+    assert not [name for name, origin in origins.items() if origin["dirty"] or not origin["commit"]]
+
+
+def notebook(path: Path, source: str) -> Path:
+    parameters = nbformat.v4.new_code_cell("profile = 'quick'")
+    parameters.metadata.tags = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(source)], metadata=kernel), path
+    )
+    return path
+
+
+def test_an_unknown_notebook_parameter_is_refused_and_a_failing_cell_is_named(tmp_path: Path) -> None:
+    source = notebook(tmp_path / "a.ipynb", "from rdlib.experiments.profiles import profile as p; p(profile)")
+    output = tmp_path / "out" / "a.ipynb"
+    with pytest.raises(ConfigError, match="no parameter 'nosuch'"):
+        execute(source, output, {"nosuch": 1})
+    with pytest.raises(NotebookError, match=r"cell \d+ with ConfigError: unknown profile 'nosuch'") as caught:
+        execute(source, output, {"profile": "nosuch"})
+    assert "\n" not in str(caught.value)
+    shown = nbformat.read(output, 4).cells[-1].outputs[-1].traceback
+    assert shown == [f"ConfigError: unknown profile 'nosuch': choose one of {', '.join(PROFILES)}"]
+
+
+def test_a_mistyped_parameter_of_papermill_is_refused_in_the_notebook() -> None:
+    cells = ["profile = 'quick'", "# Parameters\nprofil = 'quick'\nstore = None\n"]
+    with pytest.raises(ConfigError, match="no parameter 'profil'"):
+        refuse_unknown({"In": cells}, "profile", "store")
+    refuse_unknown({"In": cells}, "profil", "store")
+    refuse_unknown({"In": cells[:1], "chosen": 3}, "profile")
+
+
+def test_a_store_that_is_not_there_is_refused_and_one_that_is_there_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for refused in (store_of, Explorer):
+        with pytest.raises(ConfigError, match=r"^there is no folder of records mine: .*sweep PROFILE --store mine$"):
+            refused("mine")
+        with pytest.raises(ConfigError, match=r"the name is empty"):
+            refused("")
+    assert store_of("mine", new=True).root == ROOT / "mine", "as a command from the repository's root"
+    assert store_of("results/runs").root == ROOT / "results" / "runs", "as from the repository's root"
+    (tmp_path / "mine").mkdir()
+    assert store_of("mine").root.resolve() == tmp_path / "mine"
+    assert store_of(tmp_path / "mine").root == tmp_path / "mine"
+    assert store_of(None).root == Store().root
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_notebook_that_reads_a_store_refuses_one_that_is_not_there(path: Path) -> None:
+    code = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+    reads = "store = None" in code and path.stem != "01_joint_training_by_hand"  # there it is unused
+    assert ("store_of(store" in code or "Explorer(store)" in code) == reads
+    assert "Store(" not in code
+
+
+@pytest.mark.parametrize("finished", [0, 1, 3])
+def test_interrupting_the_first_training_keeps_the_networks_that_finished(
+    finished: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cells of 00 themselves, with a `fit` that trains nothing and is interrupted."""
+    tasks = iter(range(3))
+
+    def fit(*_: object, **__: object) -> list[object]:
+        if next(tasks) == finished:
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr("rdlib.train.fit", fit)
+    monkeypatch.setattr("rdlib.figures.accuracy.LiveCurves", lambda epochs: None)
+    cells = [c for c in nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells if c.cell_type == "code"]
+    space: dict[str, object] = {}
+    for cell in cells:
+        exec(cell.source, space)
+    plt.close("all")
+    names = ["ResNet", "plain", "plain, JointRD"]
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:14].strip(): line[14:].split() for line in lines[-6:]}
+    assert [len(table[name]) for name in names] == [2] * finished + [1] * (3 - finished), "ours and published"
+    ours = [line for line in lines if line.startswith("not trained to the end: ")]
+    assert [line.split(": ")[1].partition(".")[0] for line in ours] == ["; ".join(names[finished:])] * (finished < 3)
+
+
+def test_a_notebook_runs_again_only_when_something_it_reads_changed(tmp_path: Path) -> None:
+    source, output = notebook(tmp_path / "a.ipynb", "print(profile)"), tmp_path / "out" / "a.ipynb"
+    assert execute_if_changed(source, output, {}, "records")
+    assert not execute_if_changed(source, output, {}, "records")
+    assert execute_if_changed(source, output, {}, "other records")

@@ -1,0 +1,337 @@
+"""Sweeps: only what is missing, teachers first, and one failure stops nothing else."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rdlib.errors import ConfigError, DataError, RecordError
+from rdlib.recipe import Recipe
+from rdlib.runs import execute as experiment
+from rdlib.runs.run import Record, Run, Store, workers
+from rdlib.runs.sweep import missing, sweep
+
+MakeRun = Callable[..., Run]
+ON_DIGITS: dict[str, Any] = {"dataset": "digits", "recipe": Recipe(1, 256, 0.05, crop_padding=2, flip=False)}
+
+
+@pytest.fixture
+def family(tiny_runs: MakeRun) -> list[Run]:
+    """Students before their teachers: the order of the list must not matter."""
+    teachers = [tiny_runs(shortcuts="all", seed=seed) for seed in (0, 1)]
+    students = [tiny_runs("JointRD", seed=seed, teacher=teachers[seed].id) for seed in (0, 1)]
+    return [*students, *teachers]
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Watches the sweep: the runs it trains, in its order."""
+    trained: list[Run] = []
+
+    def train(run: Run, *arguments: Any, **named: Any) -> Record:
+        trained.append(run)
+        return experiment.train(run, *arguments, **named)
+
+    monkeypatch.setattr(workers, "train", train)
+    return trained
+
+
+def without_seconds(record: Record) -> tuple[object, ...]:
+    history = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record.history]
+    return record.run, record.metrics, history, record.provenance["weights_sha256"]
+
+
+def test_a_sweep_trains_everything_teachers_first_and_a_second_one_nothing(family, store, order):
+    assert missing(family, store) == family
+    outcome = sweep(family, store, jobs=1, device="cpu")
+    assert not outcome.failures
+    student, other_student, teacher, other_teacher = family
+    # The first of the list that can start, not all teachers first: an interrupted sweep has whole cells.
+    assert order == [teacher, student, other_teacher, other_student]
+    assert [record.run for record in outcome.trained] == order
+    assert all(store.record(run) is not None and store.has_weights(run) for run in family)
+    assert missing(family, store) == []
+    assert sweep(family, store, jobs=1, device="cpu").trained == []
+    assert len(order) == 4
+
+
+def test_only_what_is_missing_is_trained(family, store, order):
+    sweep(family, store, jobs=1, device="cpu")
+    store.record_path(family[0]).unlink()
+    before = store.record_path(family[1]).read_bytes()
+    order.clear()
+    sweep(family, store, jobs=1, device="cpu")
+    assert order == [family[0]]
+    assert store.record_path(family[1]).read_bytes() == before
+
+
+def test_a_teacher_without_weights_is_retrained_for_a_missing_student_only(family, store, order):
+    """As in a fresh clone: records are committed, weights are not."""
+    student, _, teacher, _ = family
+    sweep(family, store, jobs=1, device="cpu")
+    for run in family:
+        store.weights_path(run).unlink()
+    assert missing(family, store) == []
+    store.record_path(student).unlink()
+    assert missing(family, store) == [student, teacher]
+    order.clear()
+    outcome = sweep(family, store, jobs=1, device="cpu")
+    assert order == [teacher, student]
+    assert not outcome.failures
+
+
+@pytest.mark.parametrize("error", [DataError("no disk of mine"), ValueError("no disk of mine")])
+def test_a_failing_run_is_listed_with_its_students_and_the_others_go_on(error, family, store, monkeypatch):
+    student, other_student, teacher, other_teacher = family
+
+    def train(run: Run, *arguments: Any, **named: Any) -> Record:
+        if run == teacher:
+            raise error
+        return experiment.train(run, *arguments, **named)
+
+    monkeypatch.setattr(workers, "train", train)
+    outcome = sweep(family, store, jobs=1, device="cpu")
+    assert {record.run for record in outcome.trained} == {other_teacher, other_student}
+    assert outcome.failures.keys() == {teacher, student}
+    assert "no disk of mine" in outcome.failures[teacher]
+    assert outcome.failures[student] == f"its teacher {teacher.id} failed"
+    assert all("\n" not in sentence for sentence in outcome.failures.values())
+
+
+def test_a_failure_is_one_sentence_even_where_the_exception_is_a_page(family, store, monkeypatch):
+    def train(*arguments: Any, **named: Any) -> Record:
+        raise RuntimeError("Error(s) in loading\n\tmissing keys\n\tand a page more")
+
+    monkeypatch.setattr(workers, "train", train)
+    outcome = sweep(family[2:], store, jobs=1, device="cpu")
+    assert all("\n" not in sentence for sentence in outcome.failures.values())
+
+
+def test_a_student_whose_teacher_nobody_has_fails_alone(tiny_runs, store):
+    orphan, other = tiny_runs("JointRD", teacher="0123456789ab"), tiny_runs()
+    outcome = sweep([orphan, other], store, jobs=1, device="cpu")
+    assert [record.run for record in outcome.trained] == [other]
+    assert "0123456789ab" in outcome.failures[orphan]
+
+
+def test_an_interrupt_stops_the_sweep_and_what_is_done_stays(family, store, monkeypatch):
+    done: list[Run] = []
+
+    def train(run: Run, *arguments: Any, **named: Any) -> Record:
+        if done:
+            raise KeyboardInterrupt
+        done.append(run)
+        return experiment.train(run, *arguments, **named)
+
+    monkeypatch.setattr(workers, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(family, store, jobs=1, device="cpu")
+    assert [record.run for record in store.records()] == done
+
+
+def test_a_damaged_record_stops_the_sweep_before_anything_is_trained(family, store, order):
+    sweep(family[2:], store, jobs=1, device="cpu")
+    store.record_path(family[2]).write_text("{}")
+    order.clear()
+    with pytest.raises(RecordError, match=family[2].id):
+        sweep(family, store, jobs=1, device="cpu")
+    assert order == []
+
+
+def test_a_store_that_cannot_be_written_and_no_jobs_are_refused(family, store, order):
+    with pytest.raises(ConfigError, match="--jobs needs at least 1, not 0"):
+        sweep(family, store, jobs=0)
+    with pytest.raises(ConfigError, match="--scheduler leaves --jobs"):
+        sweep(family, store, jobs=2, scheduler="tcp://127.0.0.1:1")
+    (store.root / "runs").rmdir()
+    (store.root / "runs").write_text("")
+    with pytest.raises(RecordError, match="--store"):
+        sweep(family, store, jobs=1, device="cpu")
+    assert order == []
+
+
+class Deadly(Run):
+    """Dies like a worker that the kernel kills for lack of memory, but never in the process named by its seed."""
+
+    @property
+    def label(self) -> str:
+        if os.getpid() != self.seed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "deadly"
+
+
+def digits_runs(epochs: int = 1) -> list[Run]:
+    teacher = Run(method="Supervised", depth=18, width=4, shortcuts="all", seed=0, **ON_DIGITS)
+    teacher = replace(teacher, recipe=replace(teacher.recipe, epochs=epochs))
+    plain = replace(teacher, shortcuts="none")
+    student = replace(plain, method="JointRD", teacher=teacher.id)
+    return [teacher, plain, student]
+
+
+def test_two_processes_leave_the_records_of_one(store, tmp_path):
+    torch.set_num_threads(2)  # a notebook's main process has several; a record must not depend on it
+    try:
+        parallel = sweep(digits_runs(), store, jobs=2, device="cpu")
+        alone = sweep(digits_runs(), Store(tmp_path / "alone"), jobs=1, device="cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert not parallel.failures
+    assert not alone.failures
+    for run in digits_runs():
+        a, b = store.record(run), Store(tmp_path / "alone").record(run)
+        assert (a.provenance["threads"], b.provenance["threads"]) == (1, 1)
+        assert without_seconds(a) == without_seconds(b)
+
+
+def test_a_killed_worker_ends_in_a_sentence_and_the_others_are_finished(store):
+    teacher, plain, student = digits_runs()
+    deadly = Deadly(
+        **{name: getattr(plain, name) for name in ("method", "depth", "width", "shortcuts")},
+        **ON_DIGITS,
+        seed=os.getpid(),
+    )
+    outcome = sweep([deadly, teacher, student], store, jobs=2, device="cpu")
+    assert {run.id for run in outcome.failures} == {deadly.id}
+    assert "its worker process died" in outcome.failures[deadly]
+    assert {record.run.id for record in outcome.trained} == {teacher.id, student.id}
+
+
+SWEEP = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that on
+sys.path.insert(0, {tests!r})
+from test_sweep import digits_runs
+from rdlib.runs.run import Store
+from rdlib.runs.sweep import sweep
+print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").failures)
+"""
+
+
+def start_sweep(folder: Path) -> "subprocess.Popen[bytes]":
+    """A sweep in a process of its own, as a user starts it; it holds no script that children could run again."""
+    code = SWEEP.format(tests=str(Path(__file__).parents[1]))
+    return subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, start_new_session=True)
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def epochs_done(store: Store, runs: list[Run]) -> list[int]:
+    """Of each run, as its record or checkpoint has them."""
+    done = []
+    for run in runs:
+        path = store.checkpoint_path(run)
+        kept = len(torch.load(path, weights_only=True)["history"]) if path.exists() else 0
+        done.append(run.recipe.epochs if store.record(run) else kept)
+    return done
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_killed_at_random_moments_a_sweep_loses_no_finished_epoch_and_ends_the_same(tmp_path):
+    """SIGKILL, which nothing can catch: RDLIB_KILLS=20 for the long form of this test."""
+    runs, disturbed, quiet = digits_runs(epochs=8), Store(tmp_path / "killed"), Store(tmp_path / "quiet")
+    dice, before = random.Random(0), [0] * len(runs)
+    for _ in range(int(os.environ.get("RDLIB_KILLS", "2"))):
+        process = start_sweep(disturbed.root)
+        time.sleep(dice.uniform(4, 12))
+        children = children_of(process.pid)
+        process.kill()
+        process.communicate()
+        wait_until(lambda orphans=children: not any(map(alive, orphans)))  # nobody goes on in the dark
+        now = epochs_done(disturbed, runs)
+        assert all(a >= b for a, b in zip(now, before, strict=True))
+        before = now
+    assert b"{}" in start_sweep(disturbed.root).communicate()[0]
+    sweep(runs, quiet, jobs=1, device="cpu")
+    for run in runs:
+        assert without_seconds(disturbed.record(run)) == without_seconds(quiet.record(run))
+        assert not disturbed.checkpoint_path(run).exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_ctrl_c_ends_the_children_and_keeps_their_epochs(store):
+    process = start_sweep(store.root)
+    wait_until(lambda: any(epochs_done(store, digits_runs(epochs=8))))
+    children = children_of(process.pid)
+    assert children
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode
+    wait_until(lambda: not any(map(alive, children)))
+    assert any(epochs_done(store, digits_runs(epochs=8)))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster:
+        yield cluster
+
+
+def test_a_dask_cluster_leaves_the_records_of_one_process(cluster, store, tmp_path):
+    outcome = sweep(digits_runs(), store, scheduler=cluster.scheduler_address)
+    sweep(digits_runs(), Store(tmp_path / "alone"), jobs=1, device="cpu")
+    assert not outcome.failures
+    for run in digits_runs():
+        assert without_seconds(store.record(run)) == without_seconds(Store(tmp_path / "alone").record(run))
+
+
+def test_dask_workers_with_other_code_are_refused_before_anything_trains(cluster, store, monkeypatch):
+    monkeypatch.setattr(workers, "code_digest", lambda: "0" * 64)
+    with pytest.raises(ConfigError, match=r"Dask worker tcp://\S+: rdlib.s code is \w{12}, here 000000000000"):
+        sweep(digits_runs(), store, scheduler=cluster.scheduler_address)
+    assert store.records() == []
+
+
+def test_dask_workers_of_several_threads_are_refused(store):
+    """Their runs would draw from each other's random numbers."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 1, "threads_per_worker": 2, "processes": False, "protocol": "tcp", "host": "127.0.0.1"}
+    with distributed.LocalCluster(**options) as cluster:  # noqa: SIM117
+        with pytest.raises(ConfigError, match=r"have \[2\] threads, each needs one: .*--nthreads 1"):
+            sweep(digits_runs(), store, scheduler=cluster.scheduler_address)
+    assert store.records() == []
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense:x", "127.0.0.1:1"])
+def test_a_scheduler_that_does_not_answer_is_named(address, store, monkeypatch):
+    monkeypatch.setattr(workers, "ANSWER_WITHIN", "1s")
+    with pytest.raises(ConfigError, match=f"no Dask scheduler answers at {address}") as caught:
+        sweep(digits_runs(), store, scheduler=address)
+    assert "\n" not in str(caught.value)
+
+
+def test_runs_share_the_gpus(monkeypatch):
+    """Without a GPU here: the places of a crew go round the devices."""
+    monkeypatch.setattr(workers, "local_devices", lambda device: ["cuda:0", "cuda:1"])
+    seen: list[Any] = []
+    monkeypatch.setattr(workers, "Apart", lambda devices: seen.append(devices) or workers.Here())
+    monkeypatch.setattr(workers.Here, "end", lambda self: None, raising=False)
+    for jobs, expected in ((None, ["cuda:0", "cuda:1"]), (3, ["cuda:0", "cuda:1", "cuda:0"])):
+        with workers.hired([], Store("unused"), jobs, None, None) as crew:
+            assert (crew.size, seen.pop()) == (len(expected), expected)
