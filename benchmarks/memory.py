@@ -14,7 +14,7 @@ from benchmarks.setting import PROGRESS, Setting
 from benchmarks.variants import drawn
 from benchmarks.variants import variants as variants_on
 from rdlib.errors import RdlibError, require_choice
-from rdlib.runs.run import ROOT
+from rdlib.runs.store import ROOT
 
 STEPS = 3
 

@@ -10,10 +10,9 @@ from benchmarks.setting import PROGRESS, Setting
 from benchmarks.variants import drawn
 from rdlib.images.dataset import Dataset
 from rdlib.losses import margin_distance, negative_margin
-from rdlib.methods import JointRD
-from rdlib.methods_base import Supervised
+from rdlib.methods import JointRD, Supervised
 from rdlib.models import STAGES
-from rdlib.step import FAST, Step, autocast
+from rdlib.train import FAST, Step, autocast
 
 
 def parts(setting: Setting, data: Dataset, steps: int) -> dict[str, Action]:

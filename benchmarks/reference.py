@@ -18,8 +18,7 @@ from torchvision import transforms
 
 from rdlib.images.dataset import Dataset
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
-from rdlib.methods_base import Method, Supervised, Taught
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Method, Supervised, Taught
 from rdlib.models import StagedResNet
 from rdlib.recipe import Recipe
 
@@ -107,7 +106,7 @@ def mixed_weight(method: JointRD, progress: float) -> float:
 
 
 class ReferenceStep:
-    """Called as `rdlib.step.Step` is; a frozen teacher's gradients are computed and discarded."""
+    """Called as `rdlib.train.Step` is; a frozen teacher's gradients are computed and discarded."""
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device):
         self.method = method.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]

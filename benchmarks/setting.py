@@ -7,8 +7,7 @@ import torch
 
 from rdlib.images.dataset import Dataset, Split
 from rdlib.images.sources import moments
-from rdlib.methods import JointRD
-from rdlib.methods_base import Method, Taught
+from rdlib.methods import JointRD, Method, Taught
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.flops import step_flops

@@ -14,9 +14,8 @@ from benchmarks.reference import TERMS, ReferenceStep, loader
 from benchmarks.setting import PROGRESS, Setting
 from rdlib.distributed import Shard
 from rdlib.images.dataset import Dataset
-from rdlib.methods import JointRD
-from rdlib.methods_base import Method
-from rdlib.step import FAST, Speed, Step
+from rdlib.methods import JointRD, Method
+from rdlib.train import FAST, Speed, Step
 
 Batch = tuple[Tensor, Tensor]
 

@@ -14,18 +14,19 @@ from rich.console import Console
 
 from rdlib.commands.data import data_app
 from rdlib.commands.measure import measure_app
+from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.tables import NAMED, rows_of, runs_of
 from rdlib.images.photographs import load_images
 from rdlib.images.sources import IMAGENET
-from rdlib.models import CONVOLUTIONS
 from rdlib.recipe import PAPER_RECIPE, Recipe
 from rdlib.rivals.register import METHODS
 from rdlib.runs.execute import require_same_images, with_weights
 from rdlib.runs.execute import train as train_run
 from rdlib.runs.progress import describe
-from rdlib.runs.run import RESULTS, Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import RESULTS, Store
 from rdlib.runs.sweep import missing
 from rdlib.runs.sweep import sweep as sweep_runs
 

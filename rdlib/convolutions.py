@@ -1,9 +1,17 @@
-"""A convolution that is something else in training and exactly one plain convolution when deployed."""
+"""The convolutions of a network: plain, and two kinds that are something else in training and fold into a plain one.
+
+DiracConv2d: Zagoruyko and Komodakis, 2017, in the form of JointRD's released code (the original also scales each
+filter of W to unit length). RepVGGConv2d: Ding et al., CVPR 2021.
+"""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rdlib.errors import ConfigError
 
 
 class Reparametrised(nn.Conv2d, ABC):
@@ -44,3 +52,126 @@ def plain_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> n
     if bias is not None:
         plain.bias = nn.Parameter(bias.detach())
     return plain.eval()
+
+
+class DiracConv2d(Reparametrised):
+    """Convolution with the weight W' = alpha * delta + beta * W per output channel.
+
+    alpha = 1 and beta = 0.1 at the start; both are trained without weight decay.
+    """
+
+    delta: Tensor
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
+        super().__init__(c_in, c_out, kernel, stride, padding, groups)
+        self.alpha = nn.Parameter(torch.ones(c_out))
+        self.beta = nn.Parameter(torch.full((c_out,), 0.1))
+        self.register_buffer("delta", nn.init.dirac_(torch.empty_like(self.weight), groups), persistent=False)
+
+    def folded_weight(self) -> Tensor:
+        """W' [out, in / groups, k, k]."""
+        alpha, beta = self.alpha.view(-1, 1, 1, 1), self.beta.view(-1, 1, 1, 1)
+        return alpha * self.delta + beta * self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding, groups=self.groups)
+
+    def folded(self) -> nn.Conv2d:
+        return plain_like(self, self.folded_weight())
+
+    def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
+        """Choose W so that W' is the given weight; the BatchNorm is its neighbour's to load.
+
+        W is then some ten times larger than at its usual start, and W' moves at beta^2 of the learning rate.
+        """
+        alpha, beta = self.alpha.detach().view(-1, 1, 1, 1), self.beta.detach().view(-1, 1, 1, 1)
+        self.weight.data = (weight - alpha * self.delta) / beta
+
+    def undecayed(self) -> list[nn.Parameter]:
+        return [self.alpha, self.beta]
+
+
+class RepVGGConv2d(Reparametrised):
+    """BN(conv3x3(x)) + BN(conv1x1(x)) + BN(x); the last only where channels and size stay as they are (section 3.2).
+
+    Linear throughout, so in eval mode it is one 3x3 convolution with bias. Raises ConfigError for another kernel.
+    """
+
+    kernels = (3,)
+    normalises = True
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 1, groups: int = 1):
+        if (kernel, padding) != (3, 1):
+            raise ConfigError(f"RepVGG is made for 3x3 convolutions with padding 1, not {kernel} and {padding}")
+        super().__init__(c_in, c_out, kernel, stride, padding, groups)
+        self.norm = nn.BatchNorm2d(c_out)
+        self.pointwise = nn.Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.pointwise_norm = nn.BatchNorm2d(c_out)
+        self.identity_norm = nn.BatchNorm2d(c_in) if c_in == c_out and stride == 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(super().forward(x)) + self.pointwise_norm(self.pointwise(x))
+        return out if self.identity_norm is None else out + self.identity_norm(x)
+
+    def folded(self) -> nn.Conv2d:
+        """W' = s_3 W_3 + pad(s_1 W_1) + s_0 delta and b' = b_3 + b_1 + b_0, where s = gamma / sqrt(var + eps) and
+        b = beta - s mean of each branch's BatchNorm (section 3.3)."""
+        delta = nn.init.dirac_(torch.empty_like(self.weight), self.groups)
+        branches = [(self.weight, self.norm), (F.pad(self.pointwise.weight, (1, 1, 1, 1)), self.pointwise_norm)]
+        if self.identity_norm is not None:
+            branches.append((delta, self.identity_norm))
+        weight, bias = torch.zeros_like(self.weight), self.weight.new_zeros(self.out_channels)
+        for kernel, norm in branches:
+            assert norm.running_var is not None
+            assert norm.running_mean is not None
+            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            weight = weight + scale.view(-1, 1, 1, 1) * kernel
+            bias = bias + norm.bias - scale * norm.running_mean
+        return plain_like(self, weight, bias)
+
+    def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
+        """The 3x3 branch takes both; the other branches keep their own start."""
+        self.weight.data = weight.clone()
+        self.norm.load_state_dict(norm.state_dict())
+
+
+CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {
+    "plain": None,
+    "dirac": DiracConv2d,
+    "repvgg": RepVGGConv2d,
+}
+
+
+def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: str = "plain", groups: int = 1) -> nn.Conv2d:
+    kind = CONVOLUTIONS[conv]
+    if kind is not None and kernel in kind.kernels:
+        return kind(c_in, c_out, kernel, stride, kernel // 2, groups)
+    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+def norm_after(conv: nn.Conv2d) -> nn.Module:
+    """The BatchNorm of a convolution, or nothing where the convolution holds its own."""
+    normalised = isinstance(conv, Reparametrised) and conv.normalises
+    return nn.Identity() if normalised else nn.BatchNorm2d(conv.out_channels)
+
+
+class Projection(nn.Conv2d):
+    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
+
+    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
+    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
+    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
+    """
+
+    FEW = 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
+            down, across = self.stride
+            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight)
+        return super().forward(x)
+
+
+def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """The downsampling shortcut: 1x1 convolution and BatchNorm, named as in torchvision."""
+    return nn.Sequential(Projection(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))

@@ -8,6 +8,7 @@ Parameter names equal torchvision's, so the state dicts of its ResNets, wide Res
 `stem="imagenet"`.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
@@ -16,56 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import Reparametrised
-from rdlib.dirac import DiracConv2d
+from rdlib.convolutions import CONVOLUTIONS, Reparametrised, convolution, norm_after, projection
 from rdlib.errors import ConfigError, require_choice
-from rdlib.repvgg import RepVGGConv2d
 
 Shortcuts = Literal["all", "downsample", "none"]
 Stem = Literal["cifar", "imagenet"]
 Kind = Literal["basic", "bottleneck"]
 
 STAGES = 4
-CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {
-    "plain": None,
-    "dirac": DiracConv2d,
-    "repvgg": RepVGGConv2d,
+KINDS: dict[Shortcuts, str] = {
+    "all": "ResNet-{}",
+    "downsample": "plain-{}, downsampling kept",
+    "none": "plain-{}, strictly plain",
 }
-
-
-def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: str = "plain", groups: int = 1) -> nn.Conv2d:
-    kind = CONVOLUTIONS[conv]
-    if kind is not None and kernel in kind.kernels:
-        return kind(c_in, c_out, kernel, stride, kernel // 2, groups)
-    return nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
-
-
-def norm_after(conv: nn.Conv2d) -> nn.Module:
-    """The BatchNorm of a convolution, or nothing where the convolution holds its own."""
-    normalised = isinstance(conv, Reparametrised) and conv.normalises
-    return nn.Identity() if normalised else nn.BatchNorm2d(conv.out_channels)
-
-
-class Projection(nn.Conv2d):
-    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
-
-    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
-    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
-    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
-    """
-
-    FEW = 16
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
-            down, across = self.stride
-            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight)
-        return super().forward(x)
-
-
-def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
-    """The downsampling shortcut: 1x1 convolution and BatchNorm, named as in torchvision."""
-    return nn.Sequential(Projection(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
 
 
 class Block(nn.Module, ABC):
@@ -292,3 +256,35 @@ def without_shortcuts(network: StagedResNet, shortcuts: Shortcuts = "none") -> S
     """The plain network of the same architecture, newly initialised: the student of a teacher of any kind."""
     require_choice("shortcuts", shortcuts, get_args(Shortcuts))
     return StagedResNet(replace(network.architecture, shortcuts=shortcuts))
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
+    """Copy the teacher's weights and BatchNorm statistics into the student, tensor by tensor of the same name.
+
+    Shortcuts the student lacks are dropped; a reparametrised convolution inherits the teacher's plain one. Raises
+    ConfigError when a name or shape does not fit.
+    """
+    ours, blocks = student.architecture.counts, teacher.architecture.counts
+    if ours != blocks:
+        raise ConfigError(
+            f"init='teacher' needs a teacher of the student's depth: their stages have {blocks} and {ours} blocks"
+        )
+    weights, start = teacher.state_dict(), student.state_dict()
+    heirs = {name: part for name, part in student.named_modules() if isinstance(part, Reparametrised)}
+    theirs = {f"{name}.{key}" for name, part in heirs.items() for key in part.state_dict() if key != "weight"}
+    for name in start:
+        if name not in theirs and (name not in weights or weights[name].shape != start[name].shape):
+            raise ConfigError(f"init='teacher' needs a teacher of the student's depth and width: {name} does not fit")
+    student.load_state_dict({name: start[name] if name in theirs else weights[name] for name in start})
+    for name, part in heirs.items():
+        norm = teacher.get_submodule(name.replace("conv", "bn"))
+        assert isinstance(norm, nn.BatchNorm2d)
+        part.inherit(weights[f"{name}.weight"], norm)

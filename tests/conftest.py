@@ -9,7 +9,8 @@ import torch
 
 from rdlib.images.dataset import Dataset, Split, checksum, moments
 from rdlib.recipe import Recipe
-from rdlib.runs.run import Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 
 torch.set_num_threads(1)
 

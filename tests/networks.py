@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from rdlib.dirac import DiracConv2d
+from rdlib.convolutions import DiracConv2d
 
 KINDS = [(d, s, c) for d in (18, 34, 50) for s in ("all", "downsample", "none") for c in ("plain", "dirac")]
 

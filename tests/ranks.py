@@ -11,8 +11,7 @@ from torch import Tensor
 from rdlib.distributed import joined, shard
 from rdlib.errors import DataError, RdlibError
 from rdlib.images.dataset import Dataset
-from rdlib.methods import JointRD
-from rdlib.methods_base import Method, Supervised
+from rdlib.methods import JointRD, Method, Supervised
 from rdlib.models import plain, resnet
 from rdlib.recipe import Recipe
 from rdlib.train import evaluate, fit

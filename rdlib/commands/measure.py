@@ -16,7 +16,7 @@ from rdlib.measure.engines import ENGINES, TOLERANCES, choose
 from rdlib.measure.latency_record import Settings, next_path
 from rdlib.measure.record import folder
 from rdlib.paper import rivals as rival_table
-from rdlib.runs.run import RESULTS, Store
+from rdlib.runs.store import RESULTS, Store
 
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
 ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))

@@ -4,13 +4,12 @@ import ast
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rdlib.errors import ConfigError, NotebookError
-from rdlib.runs.run import ROOT, Store
+from rdlib.runs.store import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -25,24 +24,6 @@ def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
         for name in (target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)):
             if name not in known:
                 raise ConfigError(f"this notebook has no parameter {name!r}: choose from {', '.join(known)}")
-
-
-def store_of(store: Path | str | None, new: bool = False) -> Store:
-    """The store that a notebook's parameter names; None is the published one.
-
-    A relative path counts from the working directory or else from the repository's root, where the README's commands
-    run. Raises ConfigError where no folder is there, unless it may be `new`: else every cell would be empty.
-    """
-    if store is None:
-        return Store()
-    named = str(store).strip()
-    there = [path for path in (Path(named), ROOT / named) if named and path.is_dir()]
-    if not named or not (there or new):
-        raise ConfigError(
-            f"there is no folder of records {named or '(the name is empty)'}: correct the parameter store, "
-            f"or train into it: python -m rdlib sweep PROFILE --store {shlex.quote(named or 'FOLDER')}"
-        )
-    return Store(there[0] if there else ROOT / named)
 
 
 def parameters_of(notebook: Path) -> list[str]:

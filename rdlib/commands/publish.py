@@ -16,7 +16,7 @@ from rdlib.figures import accuracy as figures
 from rdlib.measure import int8, latency_record, memory, speedup
 from rdlib.measure import record as measured
 from rdlib.paper.scorecard import card, summary
-from rdlib.runs.run import ROOT, Store
+from rdlib.runs.store import ROOT, Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)

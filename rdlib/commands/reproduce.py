@@ -15,7 +15,7 @@ from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import Profile, profile
 from rdlib.experiments.tables import as_text, cell, rows_of, runs_of
 from rdlib.paper.scorecard import card, summary
-from rdlib.runs.run import ROOT, Store
+from rdlib.runs.store import ROOT, Store
 from rdlib.runs.sweep import sweep
 
 

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from rdlib.deploy.export import quiet
 from rdlib.errors import DeployError
-from rdlib.measure.candidates import KINDS
-from rdlib.models import Architecture, StagedResNet
+from rdlib.models import KINDS, Architecture, StagedResNet
 from rdlib.runs.run import Record, Run
 
 FILES = ("config.json", "model.safetensors", "README.md")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rdlib.experiments.profiles import Profile
-from rdlib.methods_base import Taught
+from rdlib.methods import Taught
 from rdlib.models import Shortcuts
 from rdlib.recipe import PAPER_OPTIONS
 from rdlib.rivals.register import METHODS

@@ -20,7 +20,8 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import SHORTCUTS, TAUGHT, Row, make_row
 from rdlib.models import Shortcuts
 from rdlib.recipe import PAPER_RECIPE
-from rdlib.runs.run import RESULTS, ROOT, Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 PAPER_RATE = PAPER_RECIPE.learning_rate
 

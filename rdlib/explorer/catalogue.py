@@ -15,7 +15,8 @@ from rdlib.experiments.rows import SHORTCUTS, TAUGHT
 from rdlib.methods import JointRD
 from rdlib.recipe import PAPER_OPTIONS, Recipe
 from rdlib.rivals.register import METHODS, WAYS
-from rdlib.runs.run import Record, Run, Store, defaults_of
+from rdlib.runs.run import Record, Run, defaults_of
+from rdlib.runs.store import Store
 
 TOP1 = "top-1 (%)"  # of the last epoch, on the split that the column "split" names
 APART = ("dataset", "split")  # runs that differ here are never averaged

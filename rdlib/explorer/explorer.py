@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rdlib.commands.notebooks import store_of
+from rdlib.runs.store import store_of
 
 if TYPE_CHECKING:
     from rdlib.explorer.network import NetworkPanel

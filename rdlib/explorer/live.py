@@ -18,7 +18,8 @@ from rdlib.measure.paths import Observed, chosen, observe
 from rdlib.methods import JointRD
 from rdlib.models import Shortcuts, StagedResNet
 from rdlib.runs.execute import assemble, require_same_images
-from rdlib.runs.run import Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 from rdlib.train import Epoch, evaluate, fit
 
 NETWORKS: dict[str, tuple[Shortcuts, str]] = {

@@ -12,8 +12,8 @@ from rdlib.deploy.planner import EXECUTORS, Plan, plan, traffic
 from rdlib.deploy.sketch import sketch
 from rdlib.explorer.panel import Panel, choice, guarded
 from rdlib.figures.networks import arcs, draw
-from rdlib.measure.candidates import INPUTS, KINDS, WIDTH
-from rdlib.models import DEPTHS, Architecture, Shortcuts
+from rdlib.measure.candidates import INPUTS, WIDTH
+from rdlib.models import DEPTHS, KINDS, Architecture, Shortcuts
 
 WIDTHS = (8, 16, 32, 64, 128)
 SIDES = (16, 32, 64, 96, 128, 160, 192, 224)

@@ -14,7 +14,7 @@ from rdlib.figures.paths import CHANNELS, alternative, by_variance, paths_of_an_
 from rdlib.measure import paths_record as observation_record
 from rdlib.measure.paths import Observed
 from rdlib.models import STAGES
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 RECORDED, LIVE = "recorded", "live"
 WIDE: dict[str, Any] = {"style": {"description_width": "initial"}, "layout": {"width": "44em", "max_width": "100%"}}

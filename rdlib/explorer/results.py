@@ -18,7 +18,7 @@ from rdlib.explorer.numbers import STATISTICS, as_html, conditions, count, descr
 from rdlib.explorer.panel import Panel, choice, fit, guarded
 from rdlib.figures.accuracy import COLOURS, NETWORK_COLOURS
 from rdlib.recipe import PAPER_RECIPE
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 FILTERS = {  # columns of the catalogue and what their control is called
     "dataset": "data set",

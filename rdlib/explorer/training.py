@@ -14,7 +14,8 @@ from rdlib.explorer.panel import Panel, choice, guarded
 from rdlib.figures.curves import Series, curves, heading, looks, of_epochs
 from rdlib.measure.paths import Observed
 from rdlib.models import StagedResNet
-from rdlib.runs.run import Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 
 DEPTHS, RATES, MOST_EPOCHS = (18, 34), (0.1, 0.9), 30
 RECORDED, LIVE = "recorded", "live"

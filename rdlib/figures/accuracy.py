@@ -13,7 +13,7 @@ from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import cell, records_of
 from rdlib.measure.latency_record import Cell
 from rdlib.measure.speedup import Speedup
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 from rdlib.train import Epoch
 
 COLOURS = {

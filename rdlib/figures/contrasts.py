@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from rdlib.experiments.rows import Row
 from rdlib.paper.contrasts import BETTER, WORSE, verdict
 from rdlib.paper.differences import bounds, difference
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 VERDICTS = {BETTER: "#009e73", WORSE: "#d55e00"}  # all others grey
 

@@ -15,7 +15,8 @@ from rdlib.figures.accuracy import COLOURS, style
 from rdlib.measure.gradients import PARTS
 from rdlib.measure.gradients_record import short_name
 from rdlib.models import DEPTHS, STAGES
-from rdlib.runs.run import Record, Store
+from rdlib.runs.run import Record
+from rdlib.runs.store import Store
 
 NETWORKS = {"ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"], "JointRD": COLOURS["plain, JointRD"]}
 # From the images to the classifier, dark to light, so that the order can be read without colour.

@@ -11,7 +11,7 @@ from rdlib.experiments.tables import cell
 from rdlib.experiments.transfers import ALL, FROZEN, FULL, SCRATCH, START, Line, Task, lines
 from rdlib.figures.accuracy import COLOURS
 from rdlib.images.parts import PARTS
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 BEYOND = 3.0  # "all" stands so many times as far out as the most images of a class
 BESIDE = 0.011  # of the axis: points of one place stand so far apart, centred on its tick

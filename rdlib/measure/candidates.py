@@ -20,7 +20,7 @@ from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import Graph, read_graph
 from rdlib.deploy.planner import OUT_OF_PLACE, plan, traffic
 from rdlib.errors import require_choice
-from rdlib.models import DEPTHS, STAGES, Shortcuts, StagedResNet, Stem, resnet
+from rdlib.models import DEPTHS, KINDS, STAGES, Shortcuts, StagedResNet, Stem, resnet
 from rdlib.rivals.pruning import Cost, fewest_stages, pruned, ratio_within, width_within
 
 WIDTH = 64
@@ -32,11 +32,6 @@ COSTS: dict[str, Callable[[Graph], float]] = {
     "MACs": lambda graph: graph.macs,
 }
 VARIANTS = tuple(f"{how} to {what}" for how in ("pruned", "narrowed") for what in COSTS)
-KINDS: dict[Shortcuts, str] = {
-    "all": "ResNet-{}",
-    "downsample": "plain-{}, downsampling kept",
-    "none": "plain-{}, strictly plain",
-}
 
 
 @dataclass(frozen=True)

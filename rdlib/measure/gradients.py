@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rdlib.errors import ConfigError
 from rdlib.images.dataset import Dataset
-from rdlib.methods_base import Method
+from rdlib.methods import Method
 from rdlib.models import STAGES, StagedResNet
 
 PARTS = ("stem", *(f"stage {k}" for k in range(1, STAGES + 1)))

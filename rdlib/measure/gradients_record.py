@@ -21,16 +21,17 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import in_store, rows_of
+from rdlib.files import digest
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.measure.gradients import PARTS, evidence, probe_of, teacher_grams
-from rdlib.methods import JointRD
-from rdlib.methods_base import Method
+from rdlib.methods import JointRD, Method
 from rdlib.models import STAGES
 from rdlib.runs.execute import build, require_same_images
 from rdlib.runs.provenance import code_digest, provenance
-from rdlib.runs.run import Record, Run, Store, digest
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 from rdlib.train import fit
 
 HALF = 48  # images of each half of the probe

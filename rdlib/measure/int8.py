@@ -19,7 +19,7 @@ from rdlib.experiments.tables import in_store, rows_of
 from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.runs.execute import require_same_images
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 TAUGHT = ("cross-entropy", "JointRD")
 PACKAGES = ("torch", "onnx", "onnxruntime")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rdlib.errors import ConfigError, RecordError
+from rdlib.files import digest
 from rdlib.measure import record as measured
 from rdlib.measure.record import FOLDER, SCHEMA, origin
-from rdlib.runs.run import digest
 
 COMMAND = "python -m rdlib measure latency"
 

@@ -19,6 +19,7 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import in_store, rows_of
+from rdlib.files import digest
 from rdlib.images.dataset import Dataset, Split
 from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
@@ -27,7 +28,8 @@ from rdlib.measure.paths import Observation, Observed, chosen, observe
 from rdlib.methods import JointRD
 from rdlib.models import STAGES
 from rdlib.runs.execute import build, require_same_images, with_weights
-from rdlib.runs.run import Run, Store, digest
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 
 EPOCHS = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # denser where more changes
 SCHEMA = 1

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from rdlib.errors import RecordError
+from rdlib.files import digest
 from rdlib.runs.provenance import code_digest, git, processor
-from rdlib.runs.run import RESULTS, Store, digest
+from rdlib.runs.store import RESULTS, Store
 
 FOLDER = RESULTS / "measured"
 SCHEMA = 1

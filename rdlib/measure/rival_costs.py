@@ -28,17 +28,17 @@ from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
 from rdlib.images.dataset import Images, S
 from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
-from rdlib.measure.candidates import KINDS, Candidate
+from rdlib.measure.candidates import Candidate
 from rdlib.measure.engines import Pass, Subject, choose, prepare
 from rdlib.measure.latency import interleave
 from rdlib.measure.latency_record import Settings
 from rdlib.measure.speedup import speedup
-from rdlib.models import StagedResNet
+from rdlib.models import KINDS, StagedResNet
 from rdlib.runs.execute import assemble, require_same_images
 from rdlib.runs.flops import run_flops
-from rdlib.runs.run import Run, Store
-from rdlib.step import Step
-from rdlib.train import evaluate
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
+from rdlib.train import Step, evaluate
 
 TABLES = tuple(name for name in COMPARISONS if name.startswith("rivals"))  # the same ways at several learning rates
 RMNET = "RMNet (rewritten ResNet, no training)"

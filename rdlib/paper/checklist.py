@@ -21,7 +21,7 @@ from rdlib.images.parts import PARTS
 from rdlib.paper import facts
 from rdlib.paper.differences import LEAST
 from rdlib.paper.rendering import WIDTH, Linked
-from rdlib.runs.run import ROOT, Store
+from rdlib.runs.store import ROOT, Store
 
 YES, IN_PART, NO, NOT_APPLICABLE = "yes", "in part", "no", "not applicable"
 

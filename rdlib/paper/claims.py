@@ -8,10 +8,9 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import SHORTCUTS, Row
 from rdlib.experiments.tables import cell, fill_command, in_store, paper, records_of, rows_of, table3
 from rdlib.measure import memory, speedup
-from rdlib.measure.candidates import KINDS
 from rdlib.measure.latency_record import COMMAND, LatencyRecord
 from rdlib.measure.latency_record import records as latency_records
-from rdlib.models import Shortcuts
+from rdlib.models import KINDS, Shortcuts
 from rdlib.paper.differences import LEAST, SAME_LEVEL, bounds, difference, find
 from rdlib.paper.readings import (
     FAILS,
@@ -25,7 +24,7 @@ from rdlib.paper.readings import (
     claimed_value,
     told,
 )
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 DATA = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
 NOTEBOOK_OF = {

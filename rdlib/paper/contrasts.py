@@ -8,7 +8,7 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, cell, fill_command
 from rdlib.paper.differences import bounds, difference, interval, signed
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 BETTER, WORSE, UNDECIDED, MISSING = "better", "worse", "cannot tell", ""
 

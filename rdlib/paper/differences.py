@@ -7,7 +7,7 @@ import pandas as pd
 
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 SAME_LEVEL = 1.0  # points of top-1: about two seed deviations of a CIFAR-100 ResNet
 LEAST = 3  # pairs for an interval: two may agree by luck to the last digit, and would then claim certainty

@@ -15,7 +15,8 @@ from rdlib.images.parts import PARTS
 from rdlib.images.sources import KNOWN
 from rdlib.measure.latency_record import records as latency_records
 from rdlib.paper.rendering import Linked
-from rdlib.runs.run import Record, Store
+from rdlib.runs.run import Record
+from rdlib.runs.store import Store
 
 EXAMPLES = {
     "cifar10": (50_000, 10_000),

@@ -17,7 +17,7 @@ from rdlib.paper.claims import protocol_of
 from rdlib.paper.differences import LEAST, difference, find
 from rdlib.paper.readings import FAILS, FULL, HOLDS, IN_PART, REDUCED, UNDECIDED, Reading, beyond, told
 from rdlib.paper.rivals import JOINTRD, Line
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 TEACHING, RIVALS, ABLATIONS = "08_who_teaches_early_layers", "09_rivals", "07_what_is_jointrd"
 CIFAR = "04_table3_cifar"

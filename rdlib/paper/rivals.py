@@ -18,7 +18,8 @@ from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
 from rdlib.paper.differences import bounds, interval
 from rdlib.rivals.register import METHODS
-from rdlib.runs.run import Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 
 SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"

@@ -17,7 +17,7 @@ from rdlib.paper.differences import SAME_LEVEL
 from rdlib.paper.questions import EARLY, LATE
 from rdlib.paper.readings import FULL, HOLDS, IN_PART, TESTED, Reading, decisive, overall, span
 from rdlib.paper.rendering import NUMBERS, Linked
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 ABOVE = "Holds where the whole 95 % interval lies above {0}, does not hold where it lies below; else: cannot tell."
 CHEAPER = (

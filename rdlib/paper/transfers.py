@@ -25,7 +25,7 @@ from rdlib.paper.contrasts import verdict as better_or_worse
 from rdlib.paper.differences import LEAST, difference, interval, signed
 from rdlib.paper.readings import REDUCED, UNDECIDED, Reading, beyond, claimed, told
 from rdlib.paper.rendering import Linked
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 CLAIMED = ("mit67", "caltech101")  # the paper's targets
 PAIRS = ((JOINTRD, RESNET), (JOINTRD, PLAIN), (RELEASED, RESNET))

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.losses import attention_distance
-from rdlib.methods_base import Init, Taught
+from rdlib.methods import Init, Taught
 from rdlib.models import StagedResNet
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from rdlib.methods_base import Taught
+from rdlib.methods import Taught
 from rdlib.models import StagedResNet
 
 

@@ -6,9 +6,9 @@ A rival is added by its file in `rivals/` and its row here; the table of rivals 
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
-from rdlib.methods_base import Adopted, Method, Supervised
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Method, Supervised
 from rdlib.rivals import ablations
+from rdlib.rivals.adopted import Adopted
 from rdlib.rivals.attention import AttentionTransfer
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.hints import Hints

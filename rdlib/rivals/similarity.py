@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rdlib.methods_base import Init, Taught
+from rdlib.methods import Init, Taught
 from rdlib.models import STAGES, StagedResNet
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
-from rdlib.methods_base import Taught
+from rdlib.methods import Taught
 from rdlib.models import Block, StagedResNet
 
 

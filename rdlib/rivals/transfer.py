@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError, require_choice
-from rdlib.methods_base import Taught
+from rdlib.methods import Taught
 from rdlib.models import StagedResNet
 
 Backbone = Literal["full", "frozen"]

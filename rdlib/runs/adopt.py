@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
+from rdlib.files import sha256_of
 from rdlib.images.photographs import Photographs, load_images
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import pick_device, require_same_images
 from rdlib.runs.layout import load_into, read_weights
 from rdlib.runs.provenance import provenance
-from rdlib.runs.run import Record, Run, Store, sha256_of
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 from rdlib.train import evaluate
 
 

@@ -12,15 +12,17 @@ import torch
 
 from rdlib.distributed import joined, require_agreement, shard
 from rdlib.errors import ConfigError, RecordError
+from rdlib.files import sha256_of
 from rdlib.images.dataset import Images
 from rdlib.images.photographs import load_images
-from rdlib.methods_base import Method
+from rdlib.methods import Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.rivals.register import METHODS
 from rdlib.rivals.transfer import Transfer
 from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
-from rdlib.runs.run import Record, Run, Store, defaults_of, sha256_of
+from rdlib.runs.run import Record, Run, defaults_of
+from rdlib.runs.store import Store
 from rdlib.train import Epoch, evaluate, fit
 
 

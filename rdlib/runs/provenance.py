@@ -15,7 +15,7 @@ import torch
 
 from rdlib.distributed import shard
 from rdlib.images.dataset import Images
-from rdlib.runs.run import ROOT
+from rdlib.runs.store import ROOT
 
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:

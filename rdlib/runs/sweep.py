@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from rdlib.errors import SweepError
 from rdlib.runs.progress import Status, describe
-from rdlib.runs.run import Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 from rdlib.runs.workers import DIED, Result, hired
 
 ATTEMPTS = 2  # of a run whose process died without a word, e.g. for lack of memory

@@ -22,7 +22,8 @@ from rdlib.errors import ConfigError, RdlibError
 from rdlib.images.photographs import load_images
 from rdlib.runs.execute import pick_device, train
 from rdlib.runs.provenance import code_digest
-from rdlib.runs.run import Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 
 Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
 DIED = "its worker process died (out of memory?): try fewer --jobs"

@@ -11,7 +11,7 @@ import pytest
 from rdlib import __main__ as cli
 from rdlib.errors import DataError
 from rdlib.images import dataset as data
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -8,13 +8,11 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
-from rdlib.methods_base import Method, Supervised
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.register import METHODS
-from rdlib.step import make_optimizer
-from rdlib.train import fit
+from rdlib.train import fit, make_optimizer
 
 LAMBDA = 1e-3
 

@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from rdlib.dirac import DiracConv2d
+from rdlib.convolutions import DiracConv2d
 from rdlib.errors import ConfigError
 from rdlib.models import StagedResNet, plain, projection, resnet
 

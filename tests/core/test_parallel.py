@@ -16,7 +16,7 @@ import torch
 
 from rdlib.distributed import Shard
 from rdlib.errors import CheckpointError, ConfigError
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 from rdlib.train import fit
 
 METHODS = ("supervised", "frozen", "fading", "joint")

@@ -11,12 +11,10 @@ from torch.nn import functional as F
 
 from rdlib.errors import CheckpointError, ConfigError, NonFiniteLossError
 from rdlib.images.dataset import Dataset
-from rdlib.methods import JointRD, LogitDistillation
-from rdlib.methods_base import Method, Supervised
+from rdlib.methods import JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
-from rdlib.step import Speed, make_optimizer
-from rdlib.train import Epoch, evaluate, fit, make_scheduler
+from rdlib.train import Epoch, Speed, evaluate, fit, make_optimizer, make_scheduler
 
 Curve = list[dict[str, object]]
 

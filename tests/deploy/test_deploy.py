@@ -8,11 +8,11 @@ import torch
 from networks import KINDS, randomise
 from torch import Tensor, nn
 
+from rdlib.convolutions import DiracConv2d
 from rdlib.deploy.export import INPUT, OPSET, OUTPUT, export, require_target
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.deploy.verify import Deployed, about_of, verify
-from rdlib.dirac import DiracConv2d
 from rdlib.errors import DeployError
 from rdlib.images import dataset as data
 from rdlib.models import resnet

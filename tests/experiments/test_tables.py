@@ -29,7 +29,8 @@ from rdlib.experiments.tables import (
 )
 from rdlib.paper.differences import compared_to_baselines, difference, find
 from rdlib.paper.rendering import linked
-from rdlib.runs.run import RESULTS, ROOT, Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 QUICK = PROFILES["quick"]
 

@@ -24,7 +24,8 @@ from rdlib.explorer.catalogue import (
     values,
 )
 from rdlib.recipe import Recipe
-from rdlib.runs.run import RESULTS, Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import RESULTS, Store
 
 RECIPE = PROFILES["quick"].recipe
 

@@ -13,7 +13,8 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.explorer.catalogue import APART, TOP1, values
 from rdlib.explorer.results import ANY, AXES, DRAWN, KEYED, NONE, ResultsPanel
 from rdlib.recipe import Recipe
-from rdlib.runs.run import RESULTS, Record, Run
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import RESULTS
 
 
 class Cells(HTMLParser):

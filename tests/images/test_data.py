@@ -19,7 +19,7 @@ from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError, RdlibError
 from rdlib.images import dataset as data
 from rdlib.recipe import Recipe
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 CIFAR100 = Path(rdlib.__file__).resolve().parents[2] / "shared" / "data" / "cifar100"
 

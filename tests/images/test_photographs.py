@@ -20,7 +20,7 @@ from rdlib.errors import ConfigError, DataError, RdlibError
 from rdlib.images import dataset as data
 from rdlib.images import photographs, sources
 from rdlib.images.photographs import MEAN, STD, Files, Photographs, default_workers, load_images, prepare_images
-from rdlib.methods_base import Supervised
+from rdlib.methods import Supervised
 from rdlib.models import resnet
 from rdlib.train import Recipe, evaluate, fit
 

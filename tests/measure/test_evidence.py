@@ -28,12 +28,12 @@ from rdlib.measure.gradients import (
     teacher_grams,
     undisturbed,
 )
-from rdlib.methods import JointRD
-from rdlib.methods_base import Supervised, fingerprint
-from rdlib.models import plain, resnet
+from rdlib.methods import JointRD, Supervised
+from rdlib.models import fingerprint, plain, resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import build, train
-from rdlib.runs.run import Run, Store
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 from rdlib.train import fit
 
 QUICK = PROFILES["quick"]

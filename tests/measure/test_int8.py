@@ -10,7 +10,7 @@ from rdlib.experiments.rows import Row
 from rdlib.measure import int8
 from rdlib.measure import record as measured
 from rdlib.runs.execute import train
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 
 @pytest.fixture

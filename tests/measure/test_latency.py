@@ -23,7 +23,7 @@ from rdlib.measure.engines import AS_WRITTEN, Engine, choose
 from rdlib.measure.latency import interleave, measure
 from rdlib.measure.latency_record import Cell, LatencyRecord, Settings, next_path, records
 from rdlib.models import resnet
-from rdlib.runs.run import ROOT
+from rdlib.runs.store import ROOT
 
 samples = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=40)
 QUICK = Settings(repetitions=2, warmup=1)

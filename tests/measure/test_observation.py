@@ -12,16 +12,17 @@ from safetensors import safe_open
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import Row
+from rdlib.files import sha256_of
 from rdlib.images.dataset import Split
 from rdlib.measure import paths_record as observation_record
 from rdlib.measure import record as measured
 from rdlib.measure.paths import PATHS, Observation, Observed, chosen, observe, right
 from rdlib.methods import JointRD
-from rdlib.methods_base import fingerprint
-from rdlib.models import plain, resnet
+from rdlib.models import fingerprint, plain, resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import build, train
-from rdlib.runs.run import Run, Store, sha256_of
+from rdlib.runs.run import Run
+from rdlib.runs.store import Store
 from rdlib.train import fit
 
 QUICK = PROFILES["quick"]

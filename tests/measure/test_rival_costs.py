@@ -21,7 +21,7 @@ from rdlib.paper import rivals as rival_table
 from rdlib.paper.rivals import SCRATCH, TEACHER, Line, verdict
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import train
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 QUICK = PROFILES["quick"]
 ONCE = dict.fromkeys(rival_costs.OFTEN, Settings(repetitions=3, warmup=1))

@@ -11,7 +11,8 @@ import pytest
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.tables import rows_of, runs_of, table3
 from rdlib.paper import checklist, facts
-from rdlib.runs.run import RESULTS, ROOT, Record, Store
+from rdlib.runs.run import Record
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 RAW = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("runs/*/*.json"))]
 QUICK = PROFILES["quick"]

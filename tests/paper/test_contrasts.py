@@ -8,7 +8,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import COMPARISONS, TABLES, Cell, rows_of
 from rdlib.figures.contrasts import differences
 from rdlib.paper.contrasts import BETTER, UNDECIDED, WORSE, contrasts, sentence, verdict
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 
 QUICK = PROFILES["quick"]
 

@@ -31,7 +31,7 @@ from rdlib.paper import claims, questions, scorecard
 from rdlib.paper.differences import find
 from rdlib.paper.readings import Reading, overall
 from rdlib.paper.rendering import Linked
-from rdlib.runs.run import RESULTS, ROOT, Store
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 QUICK = PROFILES["quick"]
 Cells = dict[str, dict[str, str]]

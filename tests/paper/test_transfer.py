@@ -20,13 +20,14 @@ from rdlib.images import dataset as data
 from rdlib.images.dataset import Dataset, load
 from rdlib.images.parts import COARSE, PARTS, Part, few_of_each
 from rdlib.images.photographs import Files, Photographs, prepare_images
-from rdlib.methods_base import Supervised
+from rdlib.methods import Supervised
 from rdlib.models import StagedResNet, plain, resnet
 from rdlib.paper import transfers as transfer_table
 from rdlib.recipe import Recipe
 from rdlib.rivals.transfer import Transfer
 from rdlib.runs.execute import build, train, with_weights
-from rdlib.runs.run import Record, Run, Store
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import missing
 from rdlib.train import fit
 

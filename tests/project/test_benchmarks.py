@@ -20,12 +20,11 @@ from benchmarks.setting import Setting
 from benchmarks.variants import SequentialPaths, TeacherGradients
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.rows import TAUGHT
-from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation
-from rdlib.methods_base import Supervised, Taught
+from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Supervised, Taught
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.register import METHODS
-from rdlib.step import Step
+from rdlib.train import Step
 
 CPU = torch.device("cpu")
 TINY = Setting(depth=18, width=2, batch_size=4, side=8)

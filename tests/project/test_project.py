@@ -11,12 +11,12 @@ import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
-from rdlib.commands.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown, store_of
+from rdlib.commands.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown
 from rdlib.commands.publish import readme
 from rdlib.errors import ConfigError, NotebookError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.explorer.explorer import Explorer
-from rdlib.runs.run import ROOT, Store
+from rdlib.runs.store import ROOT, Store, store_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from rdlib.runs.run import ROOT
+from rdlib.runs.store import ROOT
 
 SITE = ROOT / ".ci" / "site"
 

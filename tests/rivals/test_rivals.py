@@ -10,22 +10,26 @@ from test_methods import assert_same, gradients, snapshot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import Reparametrised
+from rdlib.convolutions import (
+    CONVOLUTIONS,
+    Architecture,
+    DiracConv2d,
+    Reparametrised,
+    RepVGGConv2d,
+    StagedResNet,
+    resnet,
+)
 from rdlib.deploy.export import export
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
-from rdlib.dirac import DiracConv2d
 from rdlib.errors import ConfigError
 from rdlib.experiments.comparisons import MATCHED
 from rdlib.experiments.profiles import profile
 from rdlib.experiments.tables import rows_of
 from rdlib.losses import attention_distance
 from rdlib.measure import candidates
-from rdlib.methods import JointRD
-from rdlib.methods_base import Taught
-from rdlib.models import CONVOLUTIONS, Architecture, StagedResNet, resnet
+from rdlib.methods import JointRD, Taught
 from rdlib.recipe import Recipe
-from rdlib.repvgg import RepVGGConv2d
 from rdlib.rivals.attention import AttentionTransfer
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.hints import Hints
@@ -36,9 +40,9 @@ from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval, blocks
 from rdlib.runs.execute import assemble, build
 from rdlib.runs.execute import train as train_run
-from rdlib.runs.run import Record, Run, Store, defaults_of
-from rdlib.step import make_optimizer
-from rdlib.train import Epoch, fit
+from rdlib.runs.run import Record, Run, defaults_of
+from rdlib.runs.store import Store
+from rdlib.train import Epoch, fit, make_optimizer
 
 LABELS = torch.tensor([3, 1, 4, 1])
 

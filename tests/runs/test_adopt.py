@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from rdlib.errors import CheckpointError, ConfigError, RdlibError
+from rdlib.files import sha256_of
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import prepare_images
 from rdlib.methods import JointRD
@@ -22,7 +23,7 @@ from rdlib.runs import execute as experiment
 from rdlib.runs.adopt import adopt
 from rdlib.runs.execute import train
 from rdlib.runs.layout import read_weights
-from rdlib.runs.run import Record, Run, sha256_of
+from rdlib.runs.run import Record, Run
 from rdlib.train import evaluate
 
 CLASSES = 3

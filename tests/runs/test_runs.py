@@ -15,13 +15,15 @@ import pytest
 import torch
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
+from rdlib.files import sha256_of
 from rdlib.methods import JointRD
 from rdlib.recipe import IMAGENET_RECIPE, Recipe
 from rdlib.rivals.register import METHODS
 from rdlib.runs import execute as experiment
 from rdlib.runs import run as runs
 from rdlib.runs.execute import train, train_or_load
-from rdlib.runs.run import Record, Run, Store, sha256_of
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 from rdlib.train import evaluate
 
 MakeRun = Callable[..., Run]
@@ -249,13 +251,13 @@ def test_a_lack_of_memory_says_what_to_lower_and_keeps_the_checkpoint(error, tin
             raise error
         return {"cross_entropy": self.student(images).square().mean()}
 
-    monkeypatch.setattr("rdlib.methods_base.Supervised.losses", losses)
-    monkeypatch.setattr("rdlib.methods_base.Supervised.student_logits", torch.zeros(16, 10), raising=False)
+    monkeypatch.setattr("rdlib.methods.Supervised.losses", losses)
+    monkeypatch.setattr("rdlib.methods.Supervised.student_logits", torch.zeros(16, 10), raising=False)
     with pytest.raises(ConfigError, match=r"out of memory with batch_size 16.*lower --jobs.*--batch-size") as caught:
         train(run, store, "cpu", progress=False)
     assert "\n" not in str(caught.value)
     assert store.checkpoint_path(run).exists()
-    monkeypatch.setattr("rdlib.methods_base.Supervised.losses", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr("rdlib.methods.Supervised.losses", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         train(run, store, "cpu", progress=False)
 

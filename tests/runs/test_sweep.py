@@ -17,7 +17,8 @@ import torch
 from rdlib.errors import ConfigError, DataError, RecordError
 from rdlib.recipe import Recipe
 from rdlib.runs import execute as experiment
-from rdlib.runs.run import Record, Run, Store, workers
+from rdlib.runs.run import Record, Run, workers
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import missing, sweep
 
 MakeRun = Callable[..., Run]

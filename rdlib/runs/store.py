@@ -1,0 +1,132 @@
+"""A store: a folder of records and weights, written so that nothing is ever half there or overwritten."""
+
+import os
+import shlex
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rdlib.errors import CheckpointError, ConfigError, RecordError
+from rdlib.files import sha256_of
+from rdlib.models import StagedResNet
+from rdlib.rivals.register import METHODS
+from rdlib.runs.run import Record, Run
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results"
+
+
+class Store:
+    """A folder of records and weights."""
+
+    def __init__(self, root: Path | str | None = None):
+        self.root = Path(root or RESULTS)
+
+    def record_path(self, run: Run) -> Path:
+        return self.root / "runs" / run.dataset / f"{run.id}.json"
+
+    def weights_path(self, run: Run) -> Path:
+        return self.root / "weights" / run.dataset / f"{run.id}.safetensors"
+
+    def checkpoint_path(self, run: Run) -> Path:
+        return self.weights_path(run).with_suffix(".checkpoint")
+
+    def repeated_path(self, run: Run) -> Path:
+        return self.root / "repeated" / run.dataset / f"{run.id}.json"
+
+    def record(self, run: Run) -> Record | None:
+        """The run's record, or None where there is none yet."""
+        path = self.record_path(run)
+        return Record.read(path) if path.exists() else None
+
+    def records(self) -> list[Record]:
+        """Every record of the store."""
+        return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
+
+    def run(self, dataset: str | None, run_id: str) -> Run:
+        """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""
+        path = next(self.root.glob(f"runs/{dataset or '*'}/{run_id}.json"), None)
+        if path is None:
+            raise ConfigError(
+                f"the store has no run {run_id} on {dataset or 'any data set'}: train it first, or check the id"
+            )
+        return Record.read(path).run
+
+    def has_weights(self, run: Run) -> bool:
+        return self.weights_path(run).exists()
+
+    def network(self, run: Run) -> StagedResNet:
+        """The trained student of a run, on the CPU, in eval mode; weights must be those a record of it describes."""
+        record, path = self.record(run), self.weights_path(run)
+        if record is None or not path.exists():
+            raise ConfigError(f"run {run.id} has no trained weights here: `python -m rdlib train --again {run.id}`")
+        repeated = self.repeated_path(run)
+        described = [record, *([Record.read(repeated)] if repeated.exists() else [])]
+        if sha256_of(path) not in {one.provenance["weights_sha256"] for one in described}:
+            raise CheckpointError(
+                f"weights {path.name} are damaged or not those of their record: delete the file and train again"
+            )
+        try:
+            weights = load_file(path)
+            network = METHODS[run.method].fitted(run.student(len(weights["fc.bias"])), weights)
+            network.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"weights {path.name} do not fit their run: delete them and train again") from error
+        return network.eval()
+
+    def require_writable(self) -> None:
+        """Raise RecordError now rather than after hours of training."""
+        for folder in (self.root / "runs", self.root / "weights"):
+            probe = folder / f".writable-{os.getpid()}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise RecordError(
+                    f"cannot write into the store's {folder.name}/ ({error.strerror}): "
+                    "make it writable or choose another --store"
+                ) from error
+
+    def save(self, record: Record, network: StagedResNet) -> Record:
+        """Weights first, then the record, both atomic: weights are never without a record that describes them.
+
+        A record, once there, stands. Where a run is repeated, e.g. on another GPU for its lost weights, and rounds
+        otherwise, the new weights' own record goes to `repeated/`. Returns the record that stands.
+        """
+        run, weights, old = record.run, self.weights_path(record.run), self.record(record.run)
+        path = self.repeated_path(run) if old else self.record_path(run)
+        for folder in (weights.parent, path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        temporary = weights.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
+            record.provenance["weights_sha256"] = sha256_of(temporary)
+            os.replace(temporary, weights)
+            if old and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]:
+                return old
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(record.to_json())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return old or record
+
+
+def store_of(store: Path | str | None, new: bool = False) -> Store:
+    """The store that a notebook's parameter names; None is the published one.
+
+    A relative path counts from the working directory or else from the repository's root, where the README's commands
+    run. Raises ConfigError where no folder is there, unless it may be `new`: else every cell would be empty.
+    """
+    if store is None:
+        return Store()
+    named = str(store).strip()
+    there = [path for path in (Path(named), ROOT / named) if named and path.is_dir()]
+    if not named or not (there or new):
+        raise ConfigError(
+            f"there is no folder of records {named or '(the name is empty)'}: correct the parameter store, "
+            f"or train into it: python -m rdlib sweep PROFILE --store {shlex.quote(named or 'FOLDER')}"
+        )
+    return Store(there[0] if there else ROOT / named)
