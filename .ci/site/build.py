@@ -27,7 +27,7 @@ def pages() -> list[Path]:
     """The pages of _toc.yml in their order, relative to the repository, the landing page first."""
     toc = yaml.safe_load((HERE / "_toc.yml").read_text())
     names = [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
-    return [Path(name).with_suffix(".ipynb" if name.startswith("notebooks/") else ".md") for name in names]
+    return [Path(name).with_suffix(".ipynb" if (ROOT / f"{name}.ipynb").exists() else ".md") for name in names]
 
 
 def prose(page: Path) -> str:

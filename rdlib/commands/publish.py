@@ -1,6 +1,5 @@
-"""Render the published records: results/tables/*.csv, the README's tables and its figure. Trains nothing."""
+"""Render the published records: results/tables/*.csv, the tables in the READMEs, and the figure. Trains nothing."""
 
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,9 +9,10 @@ import pandas as pd
 
 from rdlib.deploy import planner
 from rdlib.errors import RecordError
-from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.tables import NAMED, TABLES, as_markdown, frame, in_store, rows_of
+from rdlib.experiments.profiles import PROFILES, SHORT, Profile, profile
+from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
+from rdlib.files import write
 from rdlib.measure import int8, latency_record, memory, speedup
 from rdlib.measure import record as measured
 from rdlib.paper.scorecard import card, summary
@@ -20,7 +20,9 @@ from rdlib.runs.store import ROOT, Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+DEPTHS = re.compile(r"(<!-- depths (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/"}
 MEASURED_TABLES = {
     "memory": "table_1_memory",
     "latency": "table_2_latency",
@@ -29,21 +31,34 @@ MEASURED_TABLES = {
 }
 
 
-def readme(text: str, store: Store) -> str:
-    """The README, each `<!-- table NAME PROFILE -->` and `<!-- scorecard PART -->` block filled from the records."""
+def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
+    """A page, each of its `<!-- table NAME PROFILE -->` blocks and the like filled from the records; `notebooks` is
+    the way from the page to them."""
 
     def table(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(frame(PROFILES[match['profile']], match['table'], store))}\n{match['end']}"
+        return f"{match[1]}{as_markdown(frame(profile(match['profile']), match['table'], store))}\n{match['end']}"
+
+    def depths(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(by_depth(profile(match['profile']), store))}\n{match['end']}"
 
     def scorecard(match: re.Match[str]) -> str:
         parts = card(PROFILES["quick"], store)
         shown = summary(parts) if match["part"] == "summary" else parts[match["part"]].shown
-        return f"{match[1]}{shown.markdown('notebooks/')}\n{match['end']}"
+        return f"{match[1]}{shown.markdown(notebooks)}\n{match['end']}"
 
     def measurement(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
 
-    return MEASURED.sub(measurement, SCORECARD.sub(scorecard, TABLE.sub(table, text)))
+    return MEASURED.sub(measurement, SCORECARD.sub(scorecard, DEPTHS.sub(depths, TABLE.sub(table, text))))
+
+
+def by_depth(profile: Profile, store: Store) -> pd.DataFrame:
+    """The table of depths, a line a depth and a column a network."""
+    lines: dict[int, dict[str, str]] = {}
+    for row in rows_of(profile, "depth"):
+        kind = "ResNet" if row.shortcuts == "all" else "plain, alone" if row.method == "cross-entropy" else "JointRD"
+        lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = str(cell(row, store))
+    return pd.DataFrame(lines.values())
 
 
 def measured_table(what: str, store: Store) -> pd.DataFrame:
@@ -82,29 +97,22 @@ def publish(store: Store) -> list[Path]:
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for profile in PROFILES.values():
-            for name in TABLES | NAMED:
-                if rows_of(profile, name):
-                    path = folder / f"table_{name}_{profile.name}.csv"
-                    replace_text(path, frame(profile, name, store).to_csv(index=False))
-                    written.append(path)
+        tables = [(of, name) for of in PROFILES.values() for name in TABLES | NAMED]
+        for of, name in [*tables, (SHORT, "controls")]:
+            if rows_of(of, name):
+                path = folder / f"table_{name}_{of.name}.csv"
+                write(path, frame(of, name, store).to_csv(index=False))
+                written.append(path)
         for what, name in MEASURED_TABLES.items():
             path = folder / f"{name}.csv"
-            replace_text(path, measured_table(what, store).to_csv(index=False))
+            write(path, measured_table(what, store).to_csv(index=False))
             written.append(path)
         strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
         figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
-        page = ROOT / "README.md"
-        replace_text(page, readme(page.read_text(), store))
+        for name, notebooks in PAGES.items():
+            write(ROOT / name, filled((ROOT / name).read_text(), store, notebooks))
     except OSError as error:
         raise RecordError(
-            f"cannot write the tables ({error.strerror}): make results/ and README.md writable"
+            f"cannot write the tables ({error.strerror}): make results/ and the READMEs writable"
         ) from error
-    return [*written, folder / "claim.png", page]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    return [*written, folder / "claim.png", *(ROOT / name for name in PAGES)]

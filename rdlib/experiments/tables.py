@@ -16,6 +16,7 @@ import pandas as pd
 from rdlib.errors import RecordError, require_choice
 from rdlib.experiments import comparisons
 from rdlib.experiments import transfers as transfer_rows
+from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import SHORTCUTS, TAUGHT, Row, make_row
 from rdlib.models import Shortcuts
@@ -90,6 +91,7 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "tuned": comparisons.tuned,
     "tuned-low-rate": comparisons.tuned_low_rate,
     "depth": comparisons.depths,
+    "controls": controls,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,

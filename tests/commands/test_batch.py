@@ -18,7 +18,7 @@ NOTEBOOK = "notebooks/04_table3_cifar.ipynb"
 
 def blocks() -> tuple[str, list[str]]:
     """The README's commands for a batch, and the lines that it says they print."""
-    _, found, text = (ROOT / "README.md").read_text().partition("**A batch, in parallel.**")
+    _, found, text = (ROOT / "notebooks/README.md").read_text().partition("**A batch, in parallel.**")
     assert found, "the README does not say how to run a batch"
     commands, printed = re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)[:2]
     return textwrap.dedent(commands), textwrap.dedent(printed).splitlines()
@@ -77,7 +77,7 @@ def test_the_real_notebook_has_the_parameters_of_the_batch(batch: tuple[Path, li
 
 
 def test_the_readme_names_exactly_the_notebooks_that_can_recompute() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "notebooks/README.md").read_text()
     sentence = re.search(r"`-p recompute True`:(.*?\.)\n? ?`00_start_here`", text, re.DOTALL)
     assert sentence is not None, "the README does not say which notebooks have `recompute`"
     notebooks = {path.stem: nbformat.read(path, 4).cells for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")}

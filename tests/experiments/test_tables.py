@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 
-from rdlib.commands.reproduce import compare
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.rows import Row
@@ -245,61 +244,6 @@ def everything(store: Store, base: float = 90.0) -> None:
     for i, row in enumerate(rows_of(QUICK)):
         for run in row.runs:
             put(store, run, base + i / 10 + run.seed)
-
-
-def test_a_store_agrees_with_itself_in_every_cell(store):
-    everything(store)
-    table = compare(QUICK, QUICK, store, store)
-    assert list(table["cell"]) == [row.name for row in rows_of(QUICK)]
-    assert set(table["agree"]) == {"identical"}
-    assert set(table["difference"]) == {"+0.0"}
-
-
-def test_a_cell_moved_by_thirty_points_disagrees_alone(store, tmp_path):
-    everything(store)
-    everything(moved := Store(tmp_path / "moved"))
-    jointrd = find(table3(QUICK), 34, *JOINTRD)
-    for run in jointrd.runs:
-        put(moved, run, 60.0)
-    table = compare(QUICK, QUICK, store, moved).set_index("cell")
-    assert table["agree"][jointrd.name] == "NO"
-    assert (table["agree"] == "NO").sum() == 1
-
-
-def test_compare_allows_a_prediction_interval(store, tmp_path):
-    """t(0.995, 2) = 9.925; deviation 0.6 of three published seeds, one reproduced: 9.925 * 0.6 * sqrt(4/3) = 6.88."""
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for run, value in zip(row.runs, (90.4, 91.0, 91.6), strict=True):
-        put(store, run, value)
-    for value, verdict in ((91.0 + 6.8, "yes"), (91.0 + 6.95, "NO"), (91.0 - 6.95, "NO"), (90.4, "identical")):
-        put(other, row.runs[0], value)
-        line = compare(QUICK, profile("quick", 1), store, other).iloc[0]
-        assert (line["agree"], line["n"], line["m"], line["allowed"]) == (verdict, 3, 1, "± 6.9")
-
-
-def test_where_published_seeds_scatter_nobody_can_tell(store, tmp_path):
-    everything(store)
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for value in (91.5, 10.0):
-        put(other, row.runs[0], value)
-        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == "cannot tell"
-
-
-def test_equal_published_seeds_still_allow_half_a_point_of_deviation(store, tmp_path):
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for run in row.runs:
-        put(store, run, 93.0)
-    for value, verdict in ((93.0 + 5.7, "yes"), (93.0 + 5.8, "NO")):
-        put(other, row.runs[0], value)
-        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == verdict
-
-
-def test_what_is_not_in_both_stores_is_missing(store, tmp_path):
-    everything(store)
-    for pair in ((store, Store(tmp_path / "empty")), (Store(tmp_path / "empty"), store)):
-        table = compare(QUICK, QUICK, *pair)
-        assert set(table["agree"]) == {"missing"}
-        assert set(table["difference"]) == {""}
 
 
 def test_differences_are_paired_over_seeds(store):

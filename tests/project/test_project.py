@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from rdlib.commands.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown
-from rdlib.commands.publish import readme
+from rdlib.commands.publish import PAGES, filled
 from rdlib.errors import ConfigError, NotebookError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.explorer.explorer import Explorer
@@ -72,10 +72,17 @@ def test_environment_yml_is_what_the_lock_says() -> None:
     assert (ROOT / "environment.yml").read_text() == module.render()
 
 
-def test_readme_tables_are_what_the_records_say() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_of_a_readme_are_what_the_records_say(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert "<!-- table" in text
+    assert filled(text, Store(), PAGES[page]) == text, "run `make tables`"
+
+
+def test_the_front_page_is_one_page() -> None:
     text = (ROOT / "README.md").read_text()
-    assert text.count("<!-- table") >= 3
-    assert readme(text, Store()) == text, "run `make tables`"
+    assert len(text.splitlines()) <= 160
+    assert len(text.encode()) <= 12_288
 
 
 def digests_of_commits(tmp: Path) -> Iterator[str]:

@@ -1,0 +1,115 @@
+"""Fresh runs against published ones: every cell can agree, and every cell can disagree."""
+
+import math
+
+import pytest
+
+from rdlib.commands import reproduce
+from rdlib.commands.reproduce import compare, from_logit, logits
+from rdlib.experiments.controls import EQUAL_EPOCHS, controls
+from rdlib.experiments.profiles import PROFILES, SHORT, SMOKE, profile
+from rdlib.experiments.tables import rows_of
+from rdlib.runs.flops import run_flops
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
+
+QUICK, ONE = PROFILES["quick"], profile("quick", 1)
+
+
+def put(store: Store, run: Run, top1: float) -> None:
+    metrics = {"test_top1": None, "test_top5": None, "tune_top1": None, "train_loss": 0.1}
+    metrics[f"{run.recipe.holdout}_top1"] = top1
+    path = store.record_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
+
+
+def everything(store: Store, values: tuple[float, ...] = (90.4, 91.0, 91.6)) -> Store:
+    for row in rows_of(QUICK):
+        for run, value in zip(row.runs, values, strict=True):
+            put(store, run, value)
+    return store
+
+
+@pytest.fixture
+def published(store: Store) -> Store:
+    return everything(store)
+
+
+def test_a_store_agrees_with_itself_in_every_cell(published):
+    table = compare(QUICK, QUICK, published, published)
+    assert list(table["cell"]) == [row.name for row in rows_of(QUICK)]
+    assert set(table["agree"]) == {"identical"}
+
+
+def test_what_is_not_in_both_stores_is_missing(published, tmp_path):
+    empty = Store(tmp_path / "empty")
+    for pair in ((published, empty), (empty, published)):
+        assert set(compare(QUICK, QUICK, *pair)["agree"]) == {"missing"}
+
+
+def test_a_cell_far_off_disagrees_alone(published, tmp_path):
+    moved, row = everything(Store(tmp_path / "moved")), rows_of(QUICK)[0]
+    for run in row.runs:
+        put(moved, run, 60.0)
+    table = compare(QUICK, QUICK, published, moved).set_index("cell")
+    assert table["agree"][row.name] == "NO"
+    assert (table["agree"] == "NO").sum() == 1
+
+
+def test_the_interval_is_that_of_the_formula(published, tmp_path):
+    """All cells equal, so the pooled deviation is the cell's; the binomial one of 500 images is larger here."""
+    values = logits((90.4, 91.0, 91.6), 500)
+    share = 1 / (1 + math.exp(-values.mean()))
+    deviation = max(values.std(ddof=1), math.sqrt(1 / (500 * share * (1 - share))))
+    freedom = 2 * len(rows_of(QUICK))
+    from scipy.stats import t
+
+    half = t.ppf(0.995, freedom) * deviation * math.sqrt(1 / 3 + 1)
+    low, high = from_logit(values.mean() - half), from_logit(values.mean() + half)
+    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK)[0]
+    for value, verdict in ((low - 0.3, "NO"), (low + 0.3, "yes"), (high - 0.3, "yes"), (high + 0.3, "NO")):
+        put(other, row.runs[0], value)
+        line = compare(QUICK, ONE, published, other).iloc[0]
+        assert (line["agree"], line["n"], line["m"]) == (verdict, 3, 1)
+        assert line["expected (%)"] == f"{low:.1f} to {high:.1f}"
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (100.0, 100.0, 100.0), (20.2, 56.0, 91.0), (7.4, 7.4, 7.4)])
+def test_no_interval_leaves_0_to_100_and_equal_seeds_leave_one(values, published, tmp_path):
+    row = rows_of(QUICK)[0]
+    for run, value in zip(row.runs, values, strict=True):
+        put(published, run, value)
+    line = compare(QUICK, QUICK, published, published).iloc[0]
+    low, high = map(float, line["expected (%)"].split(" to "))
+    assert 0 <= low < high <= 100
+
+
+def test_where_published_seeds_scatter_nobody_can_tell(published, tmp_path):
+    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK)[0]
+    for run, value in zip(row.runs, (20.2, 56.0, 62.4), strict=True):
+        put(published, run, value)
+    put(other, row.runs[0], 50.0)
+    assert compare(QUICK, ONE, published, other)["agree"][0] == "cannot tell"
+
+
+def test_smoke_is_published_whole_and_in_no_list():
+    assert SMOKE.name not in PROFILES
+    assert profile("smoke") is SMOKE
+    assert all(Store().record(run) for row in rows_of(SMOKE) for run in row.runs)
+
+
+def test_smoke_runs_every_notebook_that_reads_records():
+    names = {path.stem for path in reproduce.NOTEBOOKS.glob("[0-9]*.ipynb")}
+    assert names > reproduce.LIVE
+    assert len(names - reproduce.LIVE) >= 10
+
+
+def test_the_control_of_equal_arithmetic_has_jointrds_operations():
+    _, plain, longer, jointrd = controls(SHORT)
+    cost = {
+        row.setting or row.runs[0].method: run_flops(row.runs[0], 50_000, 32, 100) for row in (plain, longer, jointrd)
+    }
+    assert longer.runs[0].recipe.epochs == EQUAL_EPOCHS
+    assert cost[longer.setting] == pytest.approx(cost["JointRD"], rel=0.01)
+    assert all(Store().record(run) for row in (plain, longer, jointrd) for run in row.runs)
