@@ -112,7 +112,7 @@ def put_to(panel: ResultsPanel, draw: bool = True, **controls: object) -> Result
         patch.setattr(panel.picture, "show", lambda figure, alt: None)
         for column, control in panel.filters.items():
             control.value = controls.get(column, ANY)
-        panel.methods.value = controls.get("method", (ANY,))
+        panel.filters["method"].value = controls.get("method", (ANY,))
         panel.rows.value, panel.colour.value = controls.get("rows", "method"), controls.get("colour", NONE)
     if draw:
         panel.changed()
@@ -128,7 +128,7 @@ def shared() -> ResultsPanel:
 def panel(shared: ResultsPanel) -> ResultsPanel:
     """The published records, as the panel shows them at first."""
     start = {column: shared.start(column) for column in shared.filters}
-    return put_to(shared, **start, method=shared.start_methods(), colour="shortcuts")
+    return put_to(shared, **start, method=shared.start("method"), colour="shortcuts")
 
 
 def test_it_starts_with_clean_groups_of_the_papers_ways(shared):
@@ -172,11 +172,11 @@ def test_each_filter_admits_its_value_alone_and_any_admits_all(shared):
 
 def test_methods_are_chosen_by_name(panel):
     before = state(panel)
-    panel.methods.value = ("JointRD", "RepVGG")
+    panel.filters["method"].value = ("JointRD", "RepVGG")
     assert set(panel.runs["method"]) == {"JointRD", "RepVGG"}
     assert all(now != then for now, then in zip(state(panel), before, strict=True))
     require_consistent(panel)
-    panel.methods.value = (ANY,)
+    panel.filters["method"].value = (ANY,)
     assert set(panel.runs["method"]) > {"JointRD", "RepVGG", "FitNets hint"}
 
 
@@ -263,7 +263,7 @@ def test_an_empty_store_names_the_command(store):
     assert panel.message.value == (
         f"This store has no records that can be read; `python -m rdlib sweep quick --store {store.root}` makes some"
     )
-    for control in (*panel.filters.values(), panel.methods, panel.rows, panel.colour):
+    for control in (*panel.filters.values(), panel.filters["method"], panel.rows, panel.colour):
         panel.changed({"owner": control})
     assert state(panel)[1:] == ("", "", "")
     assert panel._repr_mimebundle_()["text/plain"] == panel.message.value
@@ -294,7 +294,7 @@ def test_one_run_and_absent_values_can_be_shown(store):
 
 
 def test_controls_have_labels_and_a_class_to_be_found_by(panel):
-    controls = {**panel.filters, "method": panel.methods, "rows": panel.rows, "colour": panel.colour}
+    controls = {**panel.filters, "method": panel.filters["method"], "rows": panel.rows, "colour": panel.colour}
     for name, control in controls.items():
         assert control.description
         assert f"rdlib-results-{name.replace(' ', '-')}" in control._dom_classes

@@ -10,8 +10,8 @@ import torch
 from rdlib.errors import NonFiniteLossError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import fill_command, rows_of
-from rdlib.explorer import live
-from rdlib.explorer.live import rows_for
+from rdlib.explorer import background
+from rdlib.explorer.background import rows_for
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
 from rdlib.figures.curves import Series, curves, heading, looks, ticks
 from rdlib.recipe import Recipe
@@ -186,7 +186,7 @@ def trained(panel):
 
 def during(monkeypatch, at, act):
     """Have something done in the middle of a training: right before the `at`-th of all epochs is told."""
-    original, count = live.fit, iter(range(1, 1000))
+    original, count = background.fit, iter(range(1, 1000))
 
     def fit(*args, **kwargs):
         for epoch in original(*args, **kwargs):
@@ -194,7 +194,7 @@ def during(monkeypatch, at, act):
                 act()
             yield epoch
 
-    monkeypatch.setattr(live, "fit", fit)
+    monkeypatch.setattr(background, "fit", fit)
 
 
 def test_the_source_decides_which_controls_are_shown(panel):
