@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rdlib.errors import RecordError, require_choice
+from rdlib.errors import RecordError
 from rdlib.experiments.comparisons import ABLATIONS, HEIR, MATCHED
 from rdlib.experiments.rows import SHORTCUTS, TAUGHT
 from rdlib.methods import JointRD
@@ -101,8 +101,8 @@ def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]]
     for way in WAYS:
         named.append((way.name, way.method.__name__, way.options, way.conv))
         if way.both:
-            heir, options = way.started_from_the_teacher()
-            named.append((f"{way.name}, {HEIR}", heir.__name__, options, way.conv))
+            heir, inherited = way.started_from_the_teacher()
+            named.append((f"{way.name}, {HEIR}", heir.__name__, inherited, way.conv))
     named += [(name, *how, "plain") for name, how in TAUGHT.items()]
     ablated = (one for one in ABLATIONS if issubclass(METHODS[one.method], JointRD))
     named += [(f"JointRD, {one.name}", one.method, one.options, one.conv) for one in ablated]
@@ -168,16 +168,10 @@ def values(frame: pd.DataFrame, column: str) -> list[Any]:
     return sorted(frame[column].dropna().unique().tolist(), key=lambda value: (places.get(value, len(places)), value))
 
 
-def select(frame: pd.DataFrame, **filters: Any) -> pd.DataFrame:
-    """The runs that have a value in every column named: `select(frame, dataset="digits", depth=(18, 34))`.
-
-    None, or nothing to choose from, admits every value. Raises ConfigError for a column that does not exist.
-    """
-    for column, wanted in filters.items():
-        require_choice("column", column, COLUMNS)
-        choices = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
-        if choices and wanted is not None:
-            frame = frame[frame[column].isin(choices)]
+def select(frame: pd.DataFrame, filters: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """The runs that have one of the values of every column named; no values admit all: `{"depth": (18, 34)}`."""
+    for column, admitted in filters.items():
+        frame = frame[frame[column].isin(admitted)] if admitted else frame
     return frame
 
 
@@ -185,17 +179,14 @@ def grouped(frame: pd.DataFrame, by: Iterable[str] = ("method",)) -> pd.DataFram
     """Top-1 in percent of each group of runs: n, mean, sample standard deviation (NaN for one run), min and max.
 
     Data sets and splits are always kept apart. `mixes` names what differs within a group besides the seed: where the
-    settings named are equal, all are; empty, the group is one run over its seeds. Raises ConfigError for a column
-    that is no setting.
+    settings named are equal, all are; empty, the group is one run over its seeds.
     """
     keys = list(dict.fromkeys((*APART, *by)))
-    for column in keys:
-        require_choice("column to group by", column, SETTINGS)
     if frame.empty:
         return pd.DataFrame(columns=[*keys, *STATISTICS])
     places = {column: {value: place for place, value in enumerate(values(frame, column))} for column in keys}
     groups = frame.groupby(keys, sort=False, dropna=False)
-    result = groups[TOP1].agg(n="count", **{name: name for name in PERCENT}).reset_index()
+    result = groups[TOP1].agg(n="count", mean="mean", std="std", min="min", max="max").reset_index()
     others = [column for column in SETTINGS if column not in keys]
     number = groups.ngroup().to_numpy()
     codes = np.column_stack([pd.factorize(frame[name], use_na_sentinel=False)[0] for name in others])

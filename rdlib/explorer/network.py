@@ -1,5 +1,6 @@
 """Panel (a) of the explorer: choose a network, see its shortcuts and what they cost beside the ResNet's."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -67,12 +68,12 @@ def comparison(setting: Setting) -> list[tuple[str, str, str, str]]:
     """
     (graph, found), (whole, most) = planned(setting), planned(setting.resnet)
     written = [traffic(one, setting.executor) for one in (graph, whole)]
-    rows = (
+    rows: list[tuple[str, Callable[[int], str], int, int]] = [
         ("parameters", "{:,}".format, graph.parameters, whole.parameters),
         ("MACs", "{:,}".format, graph.macs, whole.macs),
-        ("feature maps written", size, *written),
+        ("feature maps written", size, written[0], written[1]),
         ("planned peak", size, found.peak, most.peak),
-    )
+    ]
     return [(name, text(ours), text(theirs), f"{theirs / ours:.2f}x") for name, text, ours, theirs in rows]
 
 

@@ -68,10 +68,10 @@ class ResultsPanel(Panel):
         widen(lists["method"])
         self.filters = {name: self.add(name.replace(" ", "-"), one, self.changed) for name, one in lists.items()}
         varied = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
-        by = [(name, name) for name in (varied if "method" in varied else ["method", *varied])]
+        by = varied if "method" in varied else ["method", *varied]
         colour = "shortcuts" if "shortcuts" in varied else NONE
         self.rows = self.add("rows", choice("a row for each", by, "method"), self.changed)
-        self.colour = self.add("colour", choice("a colour for each", [(NONE, NONE), *by], colour), self.changed)
+        self.colour = self.add("colour", choice("a colour for each", [NONE, *by], colour), self.changed)
         self.links, self.table = self.add("download", widgets.HTML()), self.add("table", widgets.HTML())
         *above, methods = self.filters.values()
         controls = [wrapped(*above), methods, wrapped(self.rows, self.colour)]
@@ -104,7 +104,7 @@ class ResultsPanel(Panel):
     @guarded
     def changed(self, _: object = None) -> None:
         """Show what the controls ask for."""
-        self.runs = select(self.frame, **self.admitted)
+        self.runs = select(self.frame, self.admitted)
         self.groups = grouped(self.runs, [column for column in (self.rows.value, self.coloured) if column])
         self.say(". ".join([self.summary(), *skipped_in_short(self.skipped)]))
         if self.groups.empty:
@@ -288,9 +288,6 @@ def link(table: pd.DataFrame, what: str, name: str) -> str:
 
 def as_html(groups: pd.DataFrame) -> str:
     """The groups as a table, top-1 in percent to two digits; it scrolls where it is long."""
-    shown = groups.copy()
-    for column in groups.columns:
-        exact = column not in PERCENT
-        shown[column] = [plainly(value) if exact else percent(value) for value in groups[column]]
-    shown.columns = pd.Index([f"{column} (%)" if column in PERCENT else column for column in groups.columns])
+    shown = groups.apply(lambda column: column.map(percent if column.name in PERCENT else plainly))
+    shown = shown.rename(columns={column: f"{column} (%)" for column in PERCENT})
     return f'<div style="max-height:28em;overflow:auto">{shown.to_html(index=False, border=0, justify="left")}</div>'

@@ -51,9 +51,7 @@ class TrainingPanel(Panel):
     def recorded_controls(self) -> widgets.VBox:
         names = [(f"table {name}", name) for name in self.rows]
         first = next(iter(self.rows))
-        plain = {
-            row.method: row for row in reversed(self.rows[first]) if row.shortcuts == "none"
-        }  # of the lowest depth
+        plain = {row.method: row for row in self.rows[first] if row.shortcuts == "none"}
         self.tables, self.cells = [], []
         for i, which, how in COUNTED:
             self.tables.append(self.add(f"table-{i}", choice(f"{which} network of", names, first), self.relist))
@@ -63,17 +61,14 @@ class TrainingPanel(Panel):
         return widgets.VBox([*map(wrapped, self.tables, self.cells), self.seed])
 
     def live_controls(self) -> widgets.VBox:
-        names = [(name, name) for name in NETWORKS]
-        depths, rates = [(str(depth), depth) for depth in DEPTHS], [(f"{rate:g}", rate) for rate in RATES]
         epochs = widgets.IntSlider(10, 1, MOST_EPOCHS, description="epochs (each)", style=UNCUT)
         seed = widgets.BoundedIntText(0, 0, 9999, description="seed (0 to 9999)", style=UNCUT)
         train = widgets.Button(description="Train", button_style="success", tooltip="trains both, one by one")
         stop = widgets.Button(description="Stop", disabled=True, tooltip="ends after the epoch that runs")
-        self.networks = [
-            self.add(f"network-{i}", choice(f"{which} network", names, f"plain, {how}")) for i, which, how in COUNTED
-        ]
-        self.depth = self.add("depth", choice("depth (layers)", depths, DEPTHS[-1]))
-        self.rate = self.add("rate", choice("learning rate (peak)", rates, RATES[-1]))
+        lists = [choice(f"{which} network", list(NETWORKS), f"plain, {how}") for _, which, how in COUNTED]
+        self.networks = [self.add(f"network-{i}", one) for i, one in enumerate(lists, 1)]
+        self.depth = self.add("depth", choice("depth (layers)", DEPTHS, DEPTHS[-1]))
+        self.rate = self.add("rate", choice("learning rate (peak)", RATES, RATES[-1]))
         self.epochs, self.live_seed = self.add("epochs", epochs), self.add("live-seed", seed)
         self.train, self.stop = self.add("train", train), self.add("stop", stop)
         self.progress = self.add("progress", widgets.IntProgress(0, 0, 1, description="epochs"))
