@@ -33,12 +33,6 @@ ABOUT = {
 }
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    """Pictures of few dots are drawn faster."""
-    monkeypatch.setattr("rdlib.explorer.panel.DPI", 40)
-
-
 def observation(epoch, teacher):
     generator = torch.Generator().manual_seed(epoch + 1)
     student = tuple(torch.randn(20, c, n, n, generator=generator) for c, n in SHAPES)

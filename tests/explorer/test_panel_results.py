@@ -13,7 +13,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.explorer.catalogue import APART, TOP1, values
 from rdlib.explorer.results import ANY, AXES, DRAWN, KEYED, NONE, ResultsPanel
 from rdlib.recipe import Recipe
-from rdlib.runs.run import Record, Run
+from rdlib.runs.run import Run
 from rdlib.runs.store import RESULTS
 
 
@@ -111,8 +111,7 @@ def put_to(panel: ResultsPanel, draw: bool = True, **controls: object) -> Result
         patch.setattr(panel, "draw", lambda: None)
         patch.setattr(panel.picture, "show", lambda figure, alt: None)
         for column, control in panel.filters.items():
-            control.value = controls.get(column, ANY)
-        panel.filters["method"].value = controls.get("method", (ANY,))
+            control.value = controls.get(column, (ANY,) if column == "method" else ANY)
         panel.rows.value, panel.colour.value = controls.get("rows", "method"), controls.get("colour", NONE)
     if draw:
         panel.changed()
@@ -128,7 +127,7 @@ def shared() -> ResultsPanel:
 def panel(shared: ResultsPanel) -> ResultsPanel:
     """The published records, as the panel shows them at first."""
     start = {column: shared.start(column) for column in shared.filters}
-    return put_to(shared, **start, method=shared.start("method"), colour="shortcuts")
+    return put_to(shared, **start, colour="shortcuts")
 
 
 def test_it_starts_with_clean_groups_of_the_papers_ways(shared):
@@ -155,7 +154,7 @@ def test_each_filter_admits_its_value_alone_and_any_admits_all(shared):
     few = {"method": ("cross-entropy",)}
     panel = put_to(shared, **few)
     before, every = state(panel), panel.runs
-    assert set(FILTERED) == set(panel.filters)
+    assert {*FILTERED, "method"} == set(panel.filters)
     for column, value in FILTERED.items():
         panel.filters[column].value = value
         expected = every[every[column] == value]
@@ -226,8 +225,7 @@ def test_what_is_mixed_or_left_out_is_said(panel):
     assert len(panel.drawn) == DRAWN < len(panel.groups)
     require_consistent(panel)
     height = panel.draw().get_figheight()
-    panel.filters["dataset"].value = "cifar100"
-    panel.filters["split"].value = "test"
+    put_to(panel, dataset="cifar100", split="test", width=16, colour="shortcuts")
     assert panel.draw().get_figheight() < height
     assert "left out" not in panel.message.value
     assert "Hollow" not in panel.message.value
@@ -251,11 +249,8 @@ def test_nothing_fits_is_one_sentence_and_clears_the_rest(panel):
     assert "image/png" not in panel._repr_mimebundle_()
 
 
-def put(store, seed: int, top1: float, dataset: str = "digits", **recipe: object) -> None:
-    run = Run(dataset, "Supervised", 34, 8, "none", seed, Recipe(**recipe))
-    path = store.record_path(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, {f"{run.recipe.holdout}_top1": top1}, [], {"protocol": "reduced"}).to_json())
+def a_run(dataset: str = "digits", **recipe: object) -> Run:
+    return Run(dataset, "Supervised", 34, 8, "none", 0, Recipe(**recipe))
 
 
 def test_an_empty_store_names_the_command(store):
@@ -263,14 +258,14 @@ def test_an_empty_store_names_the_command(store):
     assert panel.message.value == (
         f"This store has no records that can be read; `python -m rdlib sweep quick --store {store.root}` makes some"
     )
-    for control in (*panel.filters.values(), panel.filters["method"], panel.rows, panel.colour):
+    for control in (*panel.filters.values(), panel.rows, panel.colour):
         panel.changed({"owner": control})
     assert state(panel)[1:] == ("", "", "")
     assert panel._repr_mimebundle_()["text/plain"] == panel.message.value
 
 
-def test_damaged_records_are_named_and_the_rest_is_shown(store):
-    put(store, 0, 50.0)
+def test_damaged_records_are_named_and_the_rest_is_shown(store, put):
+    put(a_run(), 50.0)
     for name in ("broken", "worse"):
         (store.root / "runs" / "digits" / f"{name}.json").write_text("{")
     panel = ResultsPanel(store)
@@ -279,12 +274,15 @@ def test_damaged_records_are_named_and_the_rest_is_shown(store):
     require_consistent(panel)
 
 
-def test_one_run_and_absent_values_can_be_shown(store):
+def test_one_run_and_absent_values_can_be_shown(store, put):
     """No deviation from one run; a setting that some runs lack; an axis for each data set and split."""
-    put(store, 0, 50.0)
-    put(store, 0, 60.0, cutout=4)
-    put(store, 0, 70.0, dataset="A-set")
-    put(store, 0, 80.0, holdout="tune")
+    for top1, different in (
+        (50.0, {}),
+        (60.0, {"cutout": 4}),
+        (70.0, {"dataset": "A-set"}),
+        (80.0, {"holdout": "tune"}),
+    ):
+        put(a_run(**different), top1)
     panel = ResultsPanel(store)
     require_consistent(put_to(panel, rows="cutout"))
     assert (len(panel.groups), len(panel.drawn), len(panel.draw().axes)) == (4, 4, AXES)
@@ -294,7 +292,7 @@ def test_one_run_and_absent_values_can_be_shown(store):
 
 
 def test_controls_have_labels_and_a_class_to_be_found_by(panel):
-    controls = {**panel.filters, "method": panel.filters["method"], "rows": panel.rows, "colour": panel.colour}
+    controls = {**panel.filters, "rows": panel.rows, "colour": panel.colour}
     for name, control in controls.items():
         assert control.description
         assert f"rdlib-results-{name.replace(' ', '-')}" in control._dom_classes
