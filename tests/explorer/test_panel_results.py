@@ -1,9 +1,9 @@
 """Panel (d): every control changes what is shown, and picture, table, links and records say the same numbers."""
 
 import base64
+import html
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -17,30 +17,15 @@ from rdlib.runs.run import Run
 from rdlib.runs.store import RESULTS
 
 
-class Cells(HTMLParser):
+def cells_of(table: str) -> list[list[str]]:
     """The texts of a table, line by line."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.lines: list[list[str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "tr":
-            self.lines.append([])
-        elif tag in ("td", "th"):
-            self.lines[-1].append("")
-
-    def handle_data(self, data):
-        if self.lines and self.lines[-1]:
-            self.lines[-1][-1] += data.strip()
+    rows = re.findall("<tr.*?>(.*?)</tr>", table, re.DOTALL)
+    return [[html.unescape(cell) for cell in re.findall("<t[hd]>(.*?)</t[hd]>", row)] for row in rows]
 
 
 def downloads(panel: ResultsPanel) -> dict[str, pd.DataFrame]:
-    found = re.findall(
-        r'<a [^>]*download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)">', panel.links.value
-    )
-    return {name: pd.read_csv(io.BytesIO(base64.b64decode(data))) for name, data in found}
+    link = r'<a [^>]*download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)">'
+    return {name: pd.read_csv(io.BytesIO(base64.b64decode(data))) for name, data in re.findall(link, panel.links.value)}
 
 
 def require_consistent(panel: ResultsPanel) -> None:
@@ -51,7 +36,7 @@ def require_consistent(panel: ResultsPanel) -> None:
     assert runs["id"].tolist() == panel.runs["id"].tolist()
     assert runs[TOP1].tolist() == panel.runs[TOP1].tolist()
     pd.testing.assert_frame_equal(groups, panel.groups.replace({"": None}), check_dtype=False, check_exact=True)
-    head, *lines = Cells(panel.table.value).lines
+    head, *lines = cells_of(panel.table.value)
     assert [name.removesuffix(" (%)") for name in head] == list(panel.groups.columns)
     for line, group in zip(lines, panel.groups.to_dict("records"), strict=True):
         shown = dict(zip(panel.groups.columns, line, strict=True))
