@@ -30,7 +30,6 @@ class PathsPanel(Panel):
         super().__init__()
         self.profile, self.store = profile, store or Store()
         self.seen: dict[str, Observed] = {}
-        self.followed = 0  # observations of the live training that have arrived
         slider = partial(widgets.IntSlider, **WIDE)
         ranked = "channels from rank (by the teacher's variance)"
         epoch = widgets.SelectionSlider(options=[("0", 0)], description="after epoch", **WIDE)
@@ -85,9 +84,7 @@ class PathsPanel(Panel):
     @guarded
     def follow(self, observed: Observed) -> None:
         """Called in the thread of a live training with what was observed of it: each time more, or of a new one."""
-        new, before = self.seen.get(LIVE) is not observed, self.followed
-        self.followed = len(observed.observations)
-        if new:
+        if self.seen.get(LIVE) is not observed:
             self.seen[LIVE] = observed
             self.name_sources()
             if self.source.value == LIVE:
@@ -96,9 +93,9 @@ class PathsPanel(Panel):
                 self.source.value = LIVE
             else:
                 self.say("Your live training can be followed here: choose it as the training.")
-        elif self.source.value == LIVE and self.followed > before:
-            at_end = self.epoch.value >= before - 1
-            self.reach(self.followed - 1 if at_end else self.epoch.value)
+        elif self.source.value == LIVE and len(observed.observations) > len(self.epoch.options):
+            last, at_end = len(observed.observations) - 1, self.epoch.value == len(self.epoch.options) - 1
+            self.reach(last if at_end else self.epoch.value)
             if at_end:
                 self.show()
 

@@ -120,6 +120,7 @@ def test_it_starts_with_clean_groups_of_the_papers_ways(shared):
     assert panel.groups["method"].unique().tolist()[-2:] == ["JointRD", "JointRD, joint teacher"]
     assert not panel.groups["mixes"].any()
     require_consistent(panel)
+    assert "digits, test top-1 of 11 groups, mean from " in panel.picture.alt
     assert panel.message.value == f"33 runs of {len(panel.frame)} in 11 groups"
 
 
@@ -274,13 +275,3 @@ def test_one_run_and_absent_values_can_be_shown(store, put):
     put_to(panel, colour="cutout")
     assert [text.get_text() for text in panel.draw().legends[0].get_texts()] == ["cutout 4", "cutout none"]
     require_consistent(panel)
-
-
-def test_controls_have_labels_and_a_class_to_be_found_by(panel):
-    controls = {**panel.filters, "rows": panel.rows, "colour": panel.colour}
-    for name, control in controls.items():
-        assert control.description
-        assert f"rdlib-results-{name.replace(' ', '-')}" in control._dom_classes
-    assert "rdlib-results" in panel.view._dom_classes
-    assert "(layers)" in panel.filters["depth"].description
-    assert "digits, test top-1 of 11 groups, mean from " in panel.picture.alt
