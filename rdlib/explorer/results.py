@@ -3,6 +3,7 @@
 import base64
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -211,9 +212,9 @@ def skipped_in_short(skipped: list[str]) -> list[str]:
 
 def labels_of(part: pd.DataFrame, rows: str, colour: str | None) -> list[str]:
     """The name that stands left of each group, in lines: its row's, or with its colour's where there is no legend."""
-    names = [
-        ": ".join(named(column, line[column]) for column in (rows, colour) if column) for _, line in part.iterrows()
-    ]
+    names = part[rows].map(partial(named, rows))
+    if colour:
+        names += ": " + part[colour].map(partial(named, colour))
     return ["\n".join(textwrap.wrap(name, LABEL, break_on_hyphens=False)) for name in names]
 
 
@@ -227,10 +228,10 @@ def palette(column: str, everything: list[Any], shown: list[Any]) -> dict[Any, A
     if all(value in SHADES for value in everything):
         return SHADES
     if column == "method":
-        named = {value: COLOURS[f"plain, {value}"] for value in shown if f"plain, {value}" in COLOURS}
-        named |= {"cross-entropy": COLOURS["plain"]}
-        others = [value for value in shown if value not in named]
-        return named | dict(zip(others, sns.husl_palette(len(others), l=0.5), strict=True))
+        known = {value: COLOURS[f"plain, {value}"] for value in shown if f"plain, {value}" in COLOURS}
+        known |= {"cross-entropy": COLOURS["plain"]}
+        others = [value for value in shown if value not in known]
+        return known | dict(zip(others, sns.husl_palette(len(others), l=0.5), strict=True))
     if not isinstance(everything[0], str):
         shades = sns.color_palette("viridis", len(everything) + 1)[:-1]  # without its yellow, which white swallows
         return dict(zip(everything, shades, strict=True))

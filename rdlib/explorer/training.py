@@ -184,8 +184,8 @@ class TrainingPanel(Panel):
     def tell(self, live: BackgroundTraining) -> None:
         """Progress bar and status; what is left is told in seconds."""
         self.progress.max, self.progress.value = live.total, live.done
-        going = "" if live.left is None else f"; about {live.left:.0f} s left"
-        going = "; stops after this epoch" if live.stopping.is_set() else going
+        left = "" if live.left is None else f"; about {live.left:.0f} s left"
+        going = "; stops after this epoch" if live.stopping.is_set() else left
         self.status.value = "" if live.outcome else live.status + going
 
 
