@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rdlib.errors import RecordError, require_choice
+from rdlib.errors import RecordError
 from rdlib.experiments.comparisons import ABLATIONS, HEIR, MATCHED
 from rdlib.experiments.rows import SHORTCUTS, TAUGHT
 from rdlib.methods import JointRD
@@ -20,10 +20,10 @@ from rdlib.runs.store import Store
 
 TOP1 = "top-1 (%)"  # of the last epoch, on the split that the column "split" names
 APART = ("dataset", "split")  # runs that differ here are never averaged
-OTHERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("JointRD, widened", "Widened", {}),
-    ("transfer", "Transfer", {}),
-    ("transfer, backbone frozen", "Transfer", {"backbone": "frozen"}),
+OTHERS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    ("JointRD, widened", "Widened", {}, "plain"),
+    ("transfer", "Transfer", {}, "plain"),
+    ("transfer, backbone frozen", "Transfer", {"backbone": "frozen"}, "plain"),
 )
 IntArray = npt.NDArray[np.int64]
 RECIPE = tuple(f.name.replace("_", " ") for f in sorted(fields(Recipe), key=lambda f: f.default is not None))
@@ -36,58 +36,58 @@ SETTINGS = (
 )
 OUTCOMES = (TOP1, "top-5 (%)", "train loss", "seconds")
 COLUMNS = ("id", *SETTINGS, "seed", *OUTCOMES, "commit", "teacher")
+PERCENT = ("mean", "std", "min", "max")
+STATISTICS = ("n", *PERCENT, "mixes")
 
 
 def catalogue(store: Store) -> tuple[pd.DataFrame, list[str]]:
-    """The readable records of a store as a table of COLUMNS, and one sentence for each record that is skipped."""
-    records, skipped = [], []
+    """The readable records of a store as a table of COLUMNS, and one sentence for each record that is skipped.
+
+    Accuracies in percent, seconds of training, train loss the sum of the last epoch's terms.
+    """
+    records, skipped = dict[str, Record](), []
     for path in sorted(store.root.glob("runs/*/*.json")):
         try:
             record = Record.read(path)
             _ = record.top1, record.provenance["protocol"]
-            records.append(record)
+            records[record.run.id] = record
         except RecordError as error:
             skipped.append(str(error))
         except (KeyError, TypeError, ValueError):
             skipped.append(f"record {path.name} lacks its top-1 or its protocol: delete it and run the sweep again")
-    return frame_of(records), skipped
+    runs = {name: record.run for name, record in records.items()}
+    lines = [described(record, runs) for record in records.values()]
+    return pd.DataFrame(lines, columns=pd.Index(COLUMNS)), skipped
 
 
-def frame_of(records: Iterable[Record]) -> pd.DataFrame:
-    """One line a record; accuracies in percent, seconds of training, train loss the sum of the last epoch's terms."""
-    by_id = {record.run.id: record for record in records}
-    runs = {name: record.run for name, record in by_id.items()}
-    return pd.DataFrame([line(record, runs) for record in by_id.values()], columns=pd.Index(COLUMNS))
-
-
-def line(record: Record, runs: Mapping[str, Run]) -> dict[str, Any]:
+def described(record: Record, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """The COLUMNS of a record; `runs` are all of its store, by id."""
     run, origin = record.run, record.provenance
     recipe = {name.replace("_", " "): value for name, value in asdict(run.recipe).items()}
+    same = {name: getattr(run, name) for name in ("id", "dataset", "depth", "width", "conv", "seed")}
     dirty = "+" if origin.get("dirty") else ""  # files of rdlib were changed and not committed
-    return recipe | {
-        "id": run.id,
-        "dataset": run.dataset,
-        "split": record.split,
-        "method": method_name(run, runs.get(run.teacher or "")),
-        "network": network_of(run),
-        "depth": run.depth,
-        "width": run.width,
-        "shortcuts": SHORTCUTS[run.shortcuts],
-        "conv": run.conv,
-        "init": "teacher" if METHODS[run.method].starts_as_teacher else run.options.get("init", "scratch"),
-        "milestones": " ".join(f"{share:g}" for share in run.recipe.milestones),
-        "protocol": origin["protocol"],
-        "data": str(origin.get("data_sha256") or "")[:12],
-        "device": origin.get("device", ""),
-        "teacher setup": setup_of(run, runs),
-        "seed": run.seed,
-        TOP1: record.top1,
-        "top-5 (%)": record.metrics.get(f"{record.split}_top5"),
-        "train loss": record.metrics.get("train_loss"),
-        "seconds": origin.get("seconds"),
-        "commit": str(origin.get("commit") or "")[:7] + dirty,
-        "teacher": run.teacher or "",
-    }
+    return (
+        recipe
+        | same
+        | {
+            "split": record.split,
+            "method": method_name(run, runs.get(run.teacher or "")),
+            "network": network_of(run),
+            "shortcuts": SHORTCUTS[run.shortcuts],
+            "init": "teacher" if METHODS[run.method].starts_as_teacher else run.options.get("init", "scratch"),
+            "milestones": " ".join(f"{share:g}" for share in run.recipe.milestones),
+            "protocol": origin["protocol"],
+            "data": str(origin.get("data_sha256") or "")[:12],
+            "device": origin.get("device", ""),
+            "teacher setup": setup_of(run, runs),
+            TOP1: record.top1,
+            "top-5 (%)": record.metrics.get(f"{record.split}_top5"),
+            "train loss": record.metrics.get("train_loss"),
+            "seconds": origin.get("seconds"),
+            "commit": str(origin.get("commit") or "")[:7] + dirty,
+            "teacher": run.teacher or "",
+        }
+    )
 
 
 def network_of(run: Run) -> str:
@@ -97,23 +97,18 @@ def network_of(run: Run) -> str:
 @cache
 def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]], str]:
     """What the tables call a way of teaching, by its method, convolution and options; ways come before ablations."""
-    names: dict[tuple[str, str, frozenset[tuple[str, Any]]], str] = {}
-
-    def add(name: str, method: str, options: Mapping[str, Any], conv: str = "plain") -> None:
-        names.setdefault((method, conv, frozenset(usual(dataset, method, options).items())), name)
-
+    named: list[tuple[str, str, Mapping[str, Any], str]] = []
     for way in WAYS:
-        add(way.name, way.method.__name__, way.options, way.conv)
+        named.append((way.name, way.method.__name__, way.options, way.conv))
         if way.both:
-            heir, options = way.started_from_the_teacher()
-            add(f"{way.name}, {HEIR}", heir.__name__, options, way.conv)
-    for name, (method, options) in TAUGHT.items():
-        add(name, method, options)
-    for one in ABLATIONS:
-        if issubclass(METHODS[one.method], JointRD):
-            add(f"JointRD, {one.name}", one.method, one.options, one.conv)
-    for name, method, options in OTHERS:
-        add(name, method, options)
+            heir, inherited = way.started_from_the_teacher()
+            named.append((f"{way.name}, {HEIR}", heir.__name__, inherited, way.conv))
+    named += [(name, *how, "plain") for name, how in TAUGHT.items()]
+    ablated = (one for one in ABLATIONS if issubclass(METHODS[one.method], JointRD))
+    named += [(f"JointRD, {one.name}", one.method, one.options, one.conv) for one in ablated]
+    names: dict[tuple[str, str, frozenset[tuple[str, Any]]], str] = {}
+    for name, method, options, conv in (*named, *OTHERS):
+        names.setdefault((method, conv, frozenset(usual(dataset, method, options).items())), name)
     return names
 
 
@@ -173,16 +168,10 @@ def values(frame: pd.DataFrame, column: str) -> list[Any]:
     return sorted(frame[column].dropna().unique().tolist(), key=lambda value: (places.get(value, len(places)), value))
 
 
-def select(frame: pd.DataFrame, **filters: Any) -> pd.DataFrame:
-    """The runs that have a value in every column named: `select(frame, dataset="digits", depth=(18, 34))`.
-
-    None, or nothing to choose from, admits every value. Raises ConfigError for a column that does not exist.
-    """
-    for column, wanted in filters.items():
-        require_choice("column", column, COLUMNS)
-        choices = list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
-        if choices and wanted is not None:
-            frame = frame[frame[column].isin(choices)]
+def select(frame: pd.DataFrame, filters: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """The runs that have one of the values of every column named; no values admit all: `{"depth": (18, 34)}`."""
+    for column, admitted in filters.items():
+        frame = frame[frame[column].isin(admitted)] if admitted else frame
     return frame
 
 
@@ -190,21 +179,18 @@ def grouped(frame: pd.DataFrame, by: Iterable[str] = ("method",)) -> pd.DataFram
     """Top-1 in percent of each group of runs: n, mean, sample standard deviation (NaN for one run), min and max.
 
     Data sets and splits are always kept apart. `mixes` names what differs within a group besides the seed: where the
-    settings named are equal, all are; empty, the group is one run over its seeds. Raises ConfigError for a column
-    that is no setting.
+    settings named are equal, all are; empty, the group is one run over its seeds.
     """
     keys = list(dict.fromkeys((*APART, *by)))
-    for column in keys:
-        require_choice("column to group by", column, SETTINGS)
     if frame.empty:
-        return pd.DataFrame(columns=[*keys, "n", "mean", "std", "min", "max", "mixes"])
+        return pd.DataFrame(columns=[*keys, *STATISTICS])
     places = {column: {value: place for place, value in enumerate(values(frame, column))} for column in keys}
     groups = frame.groupby(keys, sort=False, dropna=False)
     result = groups[TOP1].agg(n="count", mean="mean", std="std", min="min", max="max").reset_index()
     others = [column for column in SETTINGS if column not in keys]
     number = groups.ngroup().to_numpy()
-    codes = np.column_stack([number, *(pd.factorize(frame[name], use_na_sentinel=False)[0] for name in others)])
-    mixes = [mixed(codes[number == group, 1:], others) for group in range(len(result))]
+    codes = np.column_stack([pd.factorize(frame[name], use_na_sentinel=False)[0] for name in others])
+    mixes = [mixed(codes[number == group], others) for group in range(len(result))]
     result["mixes"] = pd.Series(mixes, dtype=object)
     return result.sort_values(
         keys, key=lambda column: column.map(places[str(column.name)]), kind="stable", ignore_index=True

@@ -1,5 +1,6 @@
 """Panel (a) of the explorer: choose a network, see its shortcuts and what they cost beside the ResNet's."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -23,11 +24,8 @@ STEMS = {
     "cifar": "CIFAR stem (3x3 convolution)",
     "imagenet": "ImageNet stem (7x7 convolution and max pooling, both of stride 2)",
 }
-CHOICES: dict[Shortcuts, str] = {
-    "all": "all (ResNet)",
-    "downsample": "downsampling kept",
-    "none": "none (strictly plain)",
-}
+CHOICES = (("all (ResNet)", "all"), ("downsampling kept", "downsample"), ("none (strictly plain)", "none"))
+LABELS = "15em"  # wide, so that the controls stand one above the other
 
 
 @dataclass(frozen=True)
@@ -63,50 +61,41 @@ def planned(setting: Setting) -> tuple[Graph, Plan]:
     return graph, plan(graph, setting.executor)
 
 
-def costs(setting: Setting) -> dict[str, int]:
-    """What the table compares; MACs and bytes are of the whole batch, in float32."""
-    graph, found = planned(setting)
-    return {
-        "parameters": graph.parameters,
-        "MACs": graph.macs,
-        "feature maps written": traffic(graph, setting.executor),
-        "planned peak": found.peak,
-    }
-
-
 def comparison(setting: Setting) -> list[tuple[str, str, str, str]]:
-    """Rows of the table: cost, the network's, the ResNet's, and how many times less that is."""
-    ours, whole = costs(setting), costs(setting.resnet)
-    rows = []
-    for name, taken in ours.items():
-        written = size if name in ("feature maps written", "planned peak") else "{:,}".format
-        rows.append((name, written(taken), written(whole[name]), f"{whole[name] / taken:.2f}x"))
-    return rows
+    """Rows of the table: cost, the network's, the ResNet's, and how many times less that is.
+
+    MACs and bytes are of the whole batch, in float32.
+    """
+    (graph, found), (whole, most) = planned(setting), planned(setting.resnet)
+    written = [traffic(one, setting.executor) for one in (graph, whole)]
+    rows: list[tuple[str, Callable[[int], str], int, int]] = [
+        ("parameters", "{:,}".format, graph.parameters, whole.parameters),
+        ("MACs", "{:,}".format, graph.macs, whole.macs),
+        ("feature maps written", size, written[0], written[1]),
+        ("planned peak", size, found.peak, most.peak),
+    ]
+    return [(name, text(ours), text(theirs), f"{theirs / ours:.2f}x") for name, text, ours, theirs in rows]
 
 
 class NetworkPanel(Panel):
     """A network drawn with its shortcuts, above the memory that its feature maps take; a table of its costs."""
 
+    name = "network"
+
     def __init__(self) -> None:
         super().__init__()
-        self.controls: dict[str, widgets.Widget] = {
-            "shortcuts": widgets.ToggleButtons(
-                options=[(label, kind) for kind, label in CHOICES.items()], description="shortcuts"
-            ),
+        controls = {
+            "shortcuts": widgets.ToggleButtons(options=CHOICES, description="shortcuts"),
             "depth": slider("depth (layers)", DEPTHS, 50),
             "width": slider("width of stage 1 (channels)", WIDTHS, WIDTH),
             "side": slider("input side (pixels)", SIDES, 224),
             "batch": slider("batch (images)", BATCHES, 1),
-            "executor": choice("rdlib-network-executor", "executor", EXECUTORS, label_width="15em"),
+            "executor": choice("executor", EXECUTORS, label_width=LABELS),
         }
-        for name, control in self.controls.items():
-            control.style.description_width = "15em"
-            control.add_class(f"rdlib-network-{name}")
-            control.observe(self.update, "value")
-        self.numbers = widgets.HTML()
-        self.numbers.add_class("rdlib-network-numbers")
-        self.view = widgets.VBox([*self.controls.values(), self.message, self.picture, self.numbers])
-        self.view.add_class("rdlib-network")
+        controls["shortcuts"].style.description_width = LABELS
+        self.controls = {name: self.add(name, control, self.update) for name, control in controls.items()}
+        self.numbers = self.add("numbers", widgets.HTML())
+        self.view.children = [*self.controls.values(), self.message, self.picture, self.numbers]
         self.update()
 
     @property
@@ -114,7 +103,7 @@ class NetworkPanel(Panel):
         return Setting(**{name: control.value for name, control in self.controls.items()})
 
     @guarded
-    def update(self, change: Any = None) -> None:
+    def update(self, _: object = None) -> None:
         """Draw and count the network of the controls."""
         setting = self.setting
         (graph, found), (whole, most) = planned(setting), planned(setting.resnet)
@@ -125,7 +114,8 @@ class NetworkPanel(Panel):
 
 
 def slider(label: str, options: Any, value: int) -> widgets.SelectionSlider:
-    return widgets.SelectionSlider(options=list(options), value=value, description=label, layout={"width": "34em"})
+    looks = {"style": {"description_width": LABELS}, "layout": {"width": "34em"}}
+    return widgets.SelectionSlider(options=list(options), value=value, description=label, **looks)
 
 
 def title(setting: Setting) -> str:
@@ -157,11 +147,9 @@ def about_stem(setting: Setting) -> str:
 
 
 def html_table(setting: Setting) -> str:
-    header = ("", setting.name, setting.resnet.name, "times less")
-    lines = [line("th", header), *(line("td", row) for row in comparison(setting))]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def line(tag: str, texts: tuple[str, ...]) -> str:
-    style = ' style="padding: 0 1em; text-align: right"'
-    return f"<tr>{''.join(f'<{tag}{style}>{text}</{tag}>' for text in texts)}</tr>"
+    """`comparison` under its header."""
+    style = 'style="padding: 0 1em; text-align: right"'
+    lines = [("th", ("", setting.name, setting.resnet.name, "times less"))]
+    lines += [("td", row) for row in comparison(setting)]
+    cells = ("".join(f"<{tag} {style}>{text}</{tag}>" for text in texts) for tag, texts in lines)
+    return f"<table>{''.join(f'<tr>{one}</tr>' for one in cells)}</table>"

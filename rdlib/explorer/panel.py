@@ -1,11 +1,13 @@
-"""What every panel of the explorer has: a picture, a message, lists; and a still for readers without a kernel."""
+"""What every panel of the explorer has: controls, a message, a picture; and a still for readers without a kernel."""
 
 import base64
 import functools
 import html
 import io
-from collections.abc import Callable, Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
@@ -15,6 +17,7 @@ from rdlib.errors import RdlibError
 DPI = 160  # of the image; it is shown at 96 a inch, so it stays sharp on dense screens
 SHOWN = 96
 BESIDE = "4em"  # of a list: its arrow, the gap after the label and the edges
+UNCUT = {"description_width": "initial"}  # the style of a label that has the room it needs
 
 
 class Picture(widgets.HTML):  # type: ignore[misc]
@@ -34,16 +37,58 @@ class Picture(widgets.HTML):  # type: ignore[misc]
             f'<img class="rdlib-picture" alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{source}">'
         )
 
+    def clear(self) -> None:
+        self.png, self.alt, self.value = b"", "", ""
+
 
 class Panel:
-    """Base of the panels. `view` is the widget; a static page shows the picture and its text instead."""
+    """Base of the panels. `view` is the widget; a static page shows the picture and its text instead.
 
-    view: widgets.Widget
+    The reader's controls and a training in another thread may both set and draw: whoever holds `lock` does.
+    """
+
+    name: ClassVar[str]
 
     def __init__(self) -> None:
-        self.picture, self.message = Picture(), widgets.HTML()
+        self.lock = threading.RLock()
+        self.quiet: int | None = None  # the thread in which the panel itself sets controls
+        self.view, self.picture, self.message = widgets.VBox(), Picture(), widgets.HTML()
+        self.view.add_class(f"rdlib-{self.name}")
         self.picture.add_class("rdlib-picture-box")
         self.message.add_class("rdlib-message")
+
+    def add(self, name: str, widget: Any, callback: Callable[[Any], None] | None = None) -> Any:
+        """Give a widget the class that browser tests find it by; `callback` answers what the reader sets, whole.
+
+        That comes in another thread than the panel's own settings, or in the same one at another time; and what a
+        browser sends is set before or after a setting of the panel's, not amid it: none undoes the other.
+        """
+        set_state = widget.set_state
+
+        def whole(state: Any) -> None:
+            with self.lock:
+                set_state(state)
+
+        widget.set_state = whole
+        if callback is not None:
+
+            def answer(change: Any) -> None:
+                if self.quiet != threading.get_ident():
+                    callback(change)
+
+            widget.observe(answer, "value")
+        widget.add_class(f"rdlib-{self.name}-{name}")
+        return widget
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """What this thread sets meanwhile is the panel's own doing, which no callback answers."""
+        with self.lock:
+            before, self.quiet = self.quiet, threading.get_ident()
+            try:
+                yield
+            finally:
+                self.quiet = before
 
     def say(self, sentence: str) -> None:
         """One line under the controls; empty clears it."""
@@ -55,23 +100,34 @@ class Panel:
         return {"text/plain": self.picture.alt or self.message.value, **still, **shown}
 
 
-def choice(
-    name: str, label: str, options: Sequence[Any], value: Any = None, label_width: str = "initial"
-) -> widgets.Dropdown:
-    """A labelled drop-down list that browser tests find by the class `name`; at first it shows `value`, or the first.
+def guarded(callback: Callable[..., None]) -> Callable[..., None]:
+    """A panel's callback: one at a time, and its RdlibError becomes the message; ipywidgets would hide it in a log."""
+
+    @functools.wraps(callback)
+    def call(panel: Panel, *args: Any) -> None:
+        with panel.lock:
+            try:
+                callback(panel, *args)
+            except RdlibError as error:
+                panel.say(str(error))
+
+    return call
+
+
+def choice(label: str, options: Sequence[Any], value: Any = None, label_width: str = "initial") -> widgets.Dropdown:
+    """A labelled drop-down list that shows `value` at first, or the first option.
 
     It is as wide as its longest choice, and stays so when it gets others.
     """
     made = widgets.Dropdown(options=options, description=label, style={"description_width": label_width})
     if value is not None:
         made.value = value
-    made.add_class(name)
-    fit(made)
-    made.observe(lambda change: fit(change.owner), "_options_labels")
+    widen(made)
+    made.observe(lambda change: widen(change.owner), "_options_labels")
     return made
 
 
-def fit(control: widgets.Widget) -> None:
+def widen(control: widgets.Widget) -> None:
     """Make a list wide enough for its label and for each of its choices, so that none is cut when it is chosen."""
     label = control.style.description_width
     if label == "initial":
@@ -80,14 +136,6 @@ def fit(control: widgets.Widget) -> None:
     control.layout.width, control.layout.max_width = f"calc({label} + {longest}ch + {BESIDE})", "100%"
 
 
-def guarded(callback: Callable[..., None]) -> Callable[..., None]:
-    """A panel's callback whose RdlibError becomes its message; ipywidgets would hide it in a log."""
-
-    @functools.wraps(callback)
-    def call(panel: Panel, *args: Any) -> None:
-        try:
-            callback(panel, *args)
-        except RdlibError as error:
-            panel.say(str(error))
-
-    return call
+def wrapped(*controls: widgets.Widget) -> widgets.HBox:
+    """Controls side by side, in as many lines as they need."""
+    return widgets.HBox(controls, layout={"flex_flow": "row wrap"})

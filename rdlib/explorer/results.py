@@ -1,6 +1,9 @@
 """Panel (d), results: filter all records of a store, group them, see means with every run, download the numbers."""
 
+import base64
 import textwrap
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -13,9 +16,8 @@ from matplotlib.figure import Figure
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import SHORTCUTS, TAUGHT
 from rdlib.experiments.tables import in_store
-from rdlib.explorer.catalogue import APART, SETTINGS, TOP1, catalogue, grouped, select, values
-from rdlib.explorer.numbers import STATISTICS, as_html, conditions, count, description, link, named, plainly
-from rdlib.explorer.panel import Panel, choice, fit, guarded
+from rdlib.explorer.catalogue import APART, PERCENT, SETTINGS, STATISTICS, TOP1, catalogue, grouped, select, values
+from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, widen, wrapped
 from rdlib.figures.accuracy import COLOURS, NETWORK_COLOURS
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.store import Store
@@ -39,95 +41,81 @@ WIDTH, LINE = 7.8, 0.19  # inches of the figure, inches a group
 LABEL, TOLD = 44, 110  # characters of a line of a row's name, and of the filters
 SHADES = {SHORTCUTS["all"]: COLOURS["ResNet"], "ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"]}
 SHADES |= {SHORTCUTS[kept]: colour for kept, colour in NETWORK_COLOURS.items()}
+LINK = "color:var(--jp-content-link-color,#1a5fb4);text-decoration:underline"  # widgets show links as plain text
 
 
 class ResultsPanel(Panel):
-    """`filters`, by column, and `methods` choose the `runs`; `rows` and `colour` make them `groups`.
+    """`filters`, by column, choose the `runs`; `rows` and `colour` make them `groups`.
 
     The records are read once. It starts with the quick profile's networks, taught in the ways of the paper's tables at
     the paper's learning rate, on the test split: there no mean is taken over more than seeds.
     """
+
+    name = "results"
 
     def __init__(self, store: Store | None = None):
         super().__init__()
         self.store = store or Store()
         self.frame, self.skipped = catalogue(self.store)
         self.runs, self.groups = self.frame, grouped(self.frame)
-        self.filters = {
-            column: choice(f"rdlib-results-{column.replace(' ', '-')}", label, self.options(column), self.start(column))
-            for column, label in FILTERS.items()
-        }
-        self.methods = widgets.SelectMultiple(
+        lists = {column: choice(label, self.options(column), self.start(column)) for column, label in FILTERS.items()}
+        lists["method"] = widgets.SelectMultiple(
             options=self.options("method"),
-            value=self.start_methods(),
+            value=self.start("method"),
             description="methods (Ctrl-click for several)",
             rows=7,
-            style={"description_width": "initial"},
+            style=UNCUT,
         )
-        fit(self.methods)
-        self.methods.add_class("rdlib-results-method")
-        by = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
-        by = by if "method" in by else ["method", *by]
-        self.rows = choice("rdlib-results-rows", "a row for each", [(name, name) for name in by], "method")
-        colours = [(NONE, NONE), *((name, name) for name in by)]
-        first = "shortcuts" if "shortcuts" in by else NONE
-        self.colour = choice("rdlib-results-colour", "a colour for each", colours, first)
-        self.links, self.table = widgets.HTML(), widgets.HTML()
-        self.links.add_class("rdlib-results-download")
-        self.table.add_class("rdlib-results-table")
-        for control in (*self.filters.values(), self.methods, self.rows, self.colour):
-            control.observe(self.changed, "value")
-        line = {"flex_flow": "row wrap"}
-        above = widgets.HBox(list(self.filters.values()), layout=line)
-        grouping = widgets.HBox([self.rows, self.colour], layout=line)
-        shown = [self.message, self.picture, self.links, self.table]
-        self.view = widgets.VBox([above, self.methods, grouping, *shown])
-        self.view.add_class("rdlib-results")
+        widen(lists["method"])
+        self.filters = {name: self.add(name.replace(" ", "-"), one, self.changed) for name, one in lists.items()}
+        varied = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
+        by = varied if "method" in varied else ["method", *varied]
+        colour = "shortcuts" if "shortcuts" in varied else NONE
+        self.rows = self.add("rows", choice("a row for each", by, "method"), self.changed)
+        self.colour = self.add("colour", choice("a colour for each", [NONE, *by], colour), self.changed)
+        self.links, self.table = self.add("download", widgets.HTML()), self.add("table", widgets.HTML())
+        *above, methods = self.filters.values()
+        controls = [wrapped(*above), methods, wrapped(self.rows, self.colour)]
+        self.view.children = [*controls, self.message, self.picture, self.links, self.table]
         self.changed()
 
     def options(self, column: str) -> list[tuple[str, Any]]:
         return [(ANY, ANY), *((plainly(value), value) for value in values(self.frame, column))]
 
     def start(self, column: str) -> Any:
-        """What a filter shows at first: the quick profile's value, or any."""
-        quick = PROFILES["quick"]
+        """What a filter shows at first: the quick profile's value, for methods the tables' ways; or any."""
+        quick, known = PROFILES["quick"], values(self.frame, column)
+        if column == "method":
+            return [name for name in TAUGHT if name in known] or [ANY]
         wanted = {"dataset": quick.dataset, "split": "test", "depth": quick.depths[0], "width": quick.width}
         value = (wanted | {"learning rate": PAPER_RECIPE.learning_rate}).get(column)
-        return value if value in values(self.frame, column) else ANY
+        return value if value in known else ANY
 
     @property
     def admitted(self) -> dict[str, Any]:
         """The values that each filter admits, by column; none where it admits any."""
         chosen = {column: (control.value,) for column, control in self.filters.items()}
-        chosen["method"] = self.methods.value
+        chosen["method"] = self.filters["method"].value
         return {column: () if ANY in ticked else ticked for column, ticked in chosen.items()}
 
     @property
     def coloured(self) -> str | None:
         return None if self.colour.value == NONE else self.colour.value
 
-    def start_methods(self) -> list[str]:
-        return [name for name in TAUGHT if name in values(self.frame, "method")] or [ANY]
-
     @guarded
     def changed(self, _: object = None) -> None:
         """Show what the controls ask for."""
-        self.runs = select(self.frame, **self.admitted)
-        by = [column for column in (self.rows.value, self.coloured) if column]
-        self.groups = grouped(self.runs, by)
+        self.runs = select(self.frame, self.admitted)
+        self.groups = grouped(self.runs, [column for column in (self.rows.value, self.coloured) if column])
         self.say(". ".join([self.summary(), *skipped_in_short(self.skipped)]))
         if self.groups.empty:
-            self.picture.png, self.picture.alt, self.picture.value = b"", "", ""
+            self.picture.clear()
             self.links.value = self.table.value = ""
             return
         alt = f"{conditions(self.admitted, self.runs)}. {description(self.groups)}."
         self.picture.show(self.draw(), alt)
-        self.links.value = " &nbsp; ".join(
-            [
-                link(self.runs, f"Download CSV of the runs ({len(self.runs)})", "rdlib-results.csv"),
-                link(self.groups, f"Download CSV of the groups ({len(self.groups)})", "rdlib-results-groups.csv"),
-            ]
-        )
+        runs, groups = link(self.runs, "runs", "rdlib-results"), link(self.groups, "groups", "rdlib-results-groups")
+        self.links.value = f"{runs} &nbsp; {groups}"
         self.table.value = as_html(self.groups)
 
     def summary(self) -> str:
@@ -137,14 +125,13 @@ class ResultsPanel(Panel):
             return f"This store has no records that can be read; `{command}` makes some"
         if self.groups.empty:
             return f"None of the {len(self.frame)} runs has all that is asked for: set a filter to '{ANY}'"
-        parts = [f"{count(len(self.runs), 'run')} of {len(self.frame)} in {count(len(self.groups), 'group')}"]
+        told = [f"{count(len(self.runs), 'run')} of {len(self.frame)} in {count(len(self.groups), 'group')}"]
         if left_out := len(self.groups) - len(self.drawn):
-            parts.append(f"The first {len(self.drawn)} are drawn, {left_out} left out: the table and the CSV have all")
-        mixing = int((self.groups["mixes"] != "").sum())
-        if mixing:
+            told.append(f"The first {len(self.drawn)} are drawn, {left_out} left out: the table and the CSV have all")
+        if mixing := int((self.groups["mixes"] != "").sum()):
             what = f"{count(mixing, 'group')} over more than seeds"
-            parts.append(f"Hollow: {what}; filter or group by what the table names under 'mixes'")
-        return ". ".join(parts)
+            told.append(f"Hollow: {what}; filter or group by what the table names under 'mixes'")
+        return ". ".join(told)
 
     @property
     def drawn(self) -> pd.DataFrame:
@@ -163,9 +150,8 @@ class ResultsPanel(Panel):
         absent = [None] if colour and groups[colour].isna().any() else []
         keyed = [] if single else [*shown, *absent]
         labels = [labels_of(part, rows, colour if single else None) for part in parts]
-        left = 0.25 + (0.056 if single else 0.07) * max(
-            len(text) for part in labels for name in part for text in name.split("\n")
-        )
+        longest = max(len(text) for part in labels for name in part for text in name.split("\n"))
+        left = 0.25 + (0.056 if single else 0.07) * longest
         keys = [named(colour, value) for value in keyed]
         columns = max(1, int(WIDTH / (0.6 + 0.085 * max(map(len, keys), default=1))))
         legend = 0.24 * -(-len(keys) // columns) + (0.15 if keys else 0)
@@ -226,9 +212,9 @@ def skipped_in_short(skipped: list[str]) -> list[str]:
 
 def labels_of(part: pd.DataFrame, rows: str, colour: str | None) -> list[str]:
     """The name that stands left of each group, in lines: its row's, or with its colour's where there is no legend."""
-    names = [named(rows, value) for value in part[rows]]
+    names = part[rows].map(partial(named, rows))
     if colour:
-        names = [f"{name}: {named(colour, value)}" for name, value in zip(names, part[colour], strict=True)]
+        names += ": " + part[colour].map(partial(named, colour))
     return ["\n".join(textwrap.wrap(name, LABEL, break_on_hyphens=False)) for name in names]
 
 
@@ -242,13 +228,67 @@ def palette(column: str, everything: list[Any], shown: list[Any]) -> dict[Any, A
     if all(value in SHADES for value in everything):
         return SHADES
     if column == "method":
-        named = {value: COLOURS[f"plain, {value}"] for value in shown if f"plain, {value}" in COLOURS}
-        named |= {"cross-entropy": COLOURS["plain"]}
-        others = [value for value in shown if value not in named]
-        return named | dict(zip(others, sns.husl_palette(len(others), l=0.5), strict=True))
+        known = {value: COLOURS[f"plain, {value}"] for value in shown if f"plain, {value}" in COLOURS}
+        known |= {"cross-entropy": COLOURS["plain"]}
+        others = [value for value in shown if value not in known]
+        return known | dict(zip(others, sns.husl_palette(len(others), l=0.5), strict=True))
     if not isinstance(everything[0], str):
         shades = sns.color_palette("viridis", len(everything) + 1)[:-1]  # without its yellow, which white swallows
         return dict(zip(everything, shades, strict=True))
     if len(everything) <= 10:
         return dict(zip(everything, sns.color_palette("colorblind", len(everything)), strict=True))
     return dict(zip(shown, sns.husl_palette(len(shown), l=0.5), strict=True))
+
+
+def plainly(value: Any) -> str:
+    return "none" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def percent(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.2f}"
+
+
+def count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def named(column: str | None, value: Any) -> str:
+    """A value as the picture names it: a number never without its column."""
+    if value == SHORTCUTS["all"]:
+        return "all shortcuts"
+    return value if isinstance(value, str) and value else f"{column} {plainly(value)}"
+
+
+def conditions(filters: Mapping[str, Sequence[Any]], runs: pd.DataFrame) -> str:
+    """The filters that are set, by column, and in any case which learning rates the runs had."""
+    told = [f"{column} {' / '.join(map(plainly, admitted))}" for column, admitted in filters.items() if admitted]
+    sentence = f"Filters: {', '.join(told)}" if told else "No filters"
+    if filters.get("learning rate"):
+        return sentence
+    rates = " / ".join(map(plainly, values(runs, "learning rate")))
+    return f"{sentence}; learning rate of these runs {rates}"
+
+
+def description(groups: pd.DataFrame) -> str:
+    """The picture in words, for whom cannot see it; the table has all the numbers."""
+    parts = []
+    keys = [column for column in groups.columns if column not in (*APART, *STATISTICS)]
+    for (dataset, split), part in groups.groupby(list(APART), sort=False):
+        lines = part.sort_values("mean").iloc[[0, -1]].to_dict("records")
+        ends = [f"{line['mean']:.2f} % ({', '.join(named(key, line[key]) for key in keys)})" for line in lines]
+        parts.append(f"{dataset}, {split} top-1 of {count(len(part), 'group')}, mean from {' to '.join(ends)}")
+    return "; ".join(parts)
+
+
+def link(table: pd.DataFrame, what: str, name: str) -> str:
+    """A link that holds the table itself as CSV, numbers in full."""
+    data = base64.b64encode(table.to_csv(index=False).encode()).decode()
+    download = f'download="{name}.csv" href="data:text/csv;charset=utf-8;base64,{data}"'
+    return f'<a style="{LINK}" {download}>Download CSV of the {what} ({len(table)})</a>'
+
+
+def as_html(groups: pd.DataFrame) -> str:
+    """The groups as a table, top-1 in percent to two digits; it scrolls where it is long."""
+    shown = groups.apply(lambda column: column.map(percent if column.name in PERCENT else plainly))
+    shown = shown.rename(columns={column: f"{column} (%)" for column in PERCENT})
+    return f'<div style="max-height:28em;overflow:auto">{shown.to_html(index=False, border=0, justify="left")}</div>'

@@ -62,7 +62,7 @@ def main(words: list[str]) -> int:
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
         place = copy_of_repository(Path(folder) / "copy")
-        for path in sorted((place / "rdlib" / "panels").glob("*.py")):
+        for path in sorted((place / "rdlib" / "explorer").glob("*.py")):
             source = path.read_text()
             chosen = [one for one in callbacks(source) if any(word in f"{path.stem}.{one.name}" for word in words)]
             if chosen and (broken := failures(place, path.stem)):

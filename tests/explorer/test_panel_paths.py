@@ -26,17 +26,8 @@ from rdlib.measure.paths import Observation, Observed
 
 QUICK = PROFILES["quick"]
 SHAPES = ((4, 16), (16, 8), (32, 4), (64, 2))  # channels and side after each stage
-ABOUT = {
-    "run": "0",
-    "name": "a plain network",
-    "value": {"dataset": "digits", "recipe": {"learning_rate": 0.9}, "seed": 0},
-}
-
-
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    """Pictures of few dots are drawn faster."""
-    monkeypatch.setattr("rdlib.explorer.panel.DPI", 40)
+VALUE = {"dataset": "digits", "recipe": {"learning_rate": 0.9}, "seed": 0}
+ABOUT = {"run": "0", "name": "a plain network", "value": VALUE}
 
 
 def observation(epoch, teacher):
@@ -56,8 +47,7 @@ def observed(epochs, name="a training", seed=0):
 @pytest.fixture
 def recorded(store):
     """A store with a record of epochs 0, 1, 3 and 8."""
-    path = store.root / "measured" / "paths-quick.safetensors"
-    observation_record.write(path, observed((0, 1, 3, 8)), ABOUT)
+    observation_record.write(observation_record.path_of(QUICK, store), observed((0, 1, 3, 8)), ABOUT)
     return store
 
 
@@ -121,14 +111,8 @@ def test_one_colour_scale_centred_on_zero_reaches_as_far_as_the_teacher():
     left, right = heat.get_extent()[:2]
     assert frame.get_x() == pytest.approx(left + (right - left) * 2 / 10)  # image 4 is a 2
     texts = [text.get_text() for text in ax.texts]
-    assert {
-        "a training",
-        "after epoch 1",
-        "test image 4: 2",
-        "7",
-        "3",
-        *answers(whole.observations[1], 4, whole.classes),
-    } <= {*texts}
+    told = {"a training", "after epoch 1", "test image 4: 2", "7", "3"}
+    assert told | {*answers(whole.observations[1], 4, whole.classes)} <= {*texts}
 
 
 def test_maps_that_are_all_zero_are_drawn():
@@ -191,7 +175,7 @@ def test_without_a_record_the_command_is_named_and_nothing_breaks(store):
 
 
 def test_a_damaged_record_is_told(recorded):
-    path = recorded.root / "measured" / "paths-quick.safetensors"
+    path = observation_record.path_of(QUICK, recorded)
     path.write_bytes(path.read_bytes()[:-5])
     panel = PathsPanel(recorded)
     assert "paths-quick.safetensors cannot be read" in panel.message.value
@@ -218,11 +202,11 @@ def test_a_live_training_is_offered_and_followed_from_its_thread(recorded):
     panel.source.value = LIVE
     expected(panel, 1, 0, 1)
     assert panel.picture.png != before
-    live.observations.append(observation(2, live.observations[0].teacher))
+    grow(live, 2)
     training.on_observation(live)
     expected(panel, 2, 0, 1)  # it was at the end, and goes on with it
     panel.epoch.value = 1
-    live.observations.append(observation(3, live.observations[0].teacher))
+    grow(live, 3)
     training.on_observation(live)
     expected(panel, 1, 0, 1)  # it was not, and stays
     assert [label for label, _ in panel.epoch.options] == ["0", "1", "2", "3"]
@@ -230,8 +214,24 @@ def test_a_live_training_is_offered_and_followed_from_its_thread(recorded):
     assert panel.picture.png == before
 
 
-def amid(panel, training, live, change):
+@pytest.fixture
+def following(recorded):
+    """A panel that shows a live training of epochs 0, 1, 2, that training, and what is called when it has grown."""
+    panel, training = watched(recorded)
+    live = observed((0, 1, 2), "live: mine", seed=5)
+    training.on_observation(live)
+    panel.source.value = LIVE
+    return panel, live, training.on_observation
+
+
+def grow(live, epoch):
+    live.observations.append(observation(epoch, live.observations[0].teacher))
+
+
+def amid(following, change):
     """Have a change made in another thread in the midst of the panel's own settings for an epoch that arrives."""
+    panel, live, on_observation = following
+    grow(live, 3)
     reader = threading.Thread(target=change)
 
     def halfway(_):
@@ -240,7 +240,7 @@ def amid(panel, training, live, change):
             reader.join(0.5)  # it may have to wait for the panel
 
     panel.epoch.observe(halfway, "options")
-    training.on_observation(live)
+    on_observation(live)
     reader.join(60)
     assert reader.ident
     assert not reader.is_alive()
@@ -249,39 +249,28 @@ def amid(panel, training, live, change):
 @pytest.mark.parametrize(
     ("control", "sent"), [("epoch", {"index": 1}), ("image", {"value": 7}), ("stage", {"value": 3})]
 )
-def test_what_the_reader_moves_while_an_epoch_arrives_is_answered(recorded, control, sent):
+def test_what_the_reader_moves_while_an_epoch_arrives_is_answered(following, control, sent):
     """As the browser sends it. The epoch alone is set by both: the reader's word is the last."""
-    panel, training = watched(recorded)
-    live = observed((0, 1, 2), "live: mine", seed=5)
-    training.on_observation(live)
-    panel.source.value = LIVE
-    live.observations.append(observation(3, live.observations[0].teacher))
-    amid(panel, training, live, lambda: getattr(panel, control).set_state(sent))
+    panel = following[0]
+    amid(following, lambda: getattr(panel, control).set_state(sent))
     assert [label for label, _ in panel.epoch.options] == ["0", "1", "2", "3"]
     expected(panel, *({"epoch": 3, "image": 0, "stage": 1} | {control: next(iter(sent.values()))}).values())
 
 
-def test_what_a_cell_sets_while_an_epoch_arrives_is_answered(recorded):
-    panel, training = watched(recorded)
-    live = observed((0, 1, 2), "live: mine", seed=5)
-    training.on_observation(live)
-    panel.source.value = LIVE
+def test_what_a_cell_sets_while_an_epoch_arrives_is_answered(following):
+    panel = following[0]
     panel.epoch.value = 0
-    live.observations.append(observation(3, live.observations[0].teacher))
-    amid(panel, training, live, lambda: setattr(panel.image, "value", 7))
+    amid(following, lambda: setattr(panel.image, "value", 7))
     expected(panel, 0, 7, 1)
 
 
-def test_the_panel_does_not_answer_to_itself(recorded, monkeypatch):
+def test_the_panel_does_not_answer_to_itself(following, monkeypatch):
     """One picture an epoch, though the slider is set several times for it."""
-    panel, training = watched(recorded)
-    live, drawn = observed((0, 1), "live: mine", seed=5), []
-    training.on_observation(live)
-    panel.source.value = LIVE
+    (panel, live, on_observation), drawn = following, []
     monkeypatch.setattr(panel.picture, "show", lambda figure, alt: drawn.append(alt))
-    live.observations.append(observation(2, live.observations[0].teacher))
-    training.on_observation(live)
-    assert [alt.split(":")[1] for alt in drawn] == [" mine, after epoch 2"]
+    grow(live, 3)
+    on_observation(live)
+    assert [alt.split(":")[1] for alt in drawn] == [" mine, after epoch 3"]
 
 
 def test_what_was_observed_while_the_record_was_shown_can_be_reached(recorded):
@@ -289,7 +278,7 @@ def test_what_was_observed_while_the_record_was_shown_can_be_reached(recorded):
     live = observed((0,), "live: mine")
     training.on_observation(live)
     for epoch in (1, 2):
-        live.observations.append(observation(epoch, live.observations[0].teacher))
+        grow(live, epoch)
         training.on_observation(live)
     panel.source.value = LIVE
     assert [label for label, _ in panel.epoch.options] == ["0", "1", "2"]

@@ -10,13 +10,12 @@ import torch
 from rdlib.errors import NonFiniteLossError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import fill_command, rows_of
-from rdlib.explorer import live
-from rdlib.explorer.live import rows_for
+from rdlib.explorer import background
+from rdlib.explorer.background import rows_for
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
 from rdlib.figures.curves import Series, curves, heading, looks, ticks
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import train
-from rdlib.runs.run import Record
 
 RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.2, schedule="one-cycle", crop_padding=1, flip=False)
 TINY = replace(PROFILES["quick"], dataset="tiny", depths=(18,), width=4, recipe=RECIPE, seeds=(0, 1))
@@ -26,31 +25,17 @@ PLAIN, JOINTRD = (
 )
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    """Pictures of few dots are drawn faster."""
-    monkeypatch.setattr("rdlib.explorer.panel.DPI", 40)
-
-
-def write(store, row, seed, top1):
-    """A record with a curve of its own."""
-    run = row.runs[seed]
-    losses = {"cross_entropy": 1.0 + seed, "distance": 0.5}
-    history = [
-        {"epoch": e, "seconds": 1.0, "train_top1": 10.0 * e + seed, "losses": losses, "learning_rate": 0.1}
-        for e in (1, 2, 3)
-    ]
-    path = store.record_path(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, {"test_top1": top1}, history, {}).to_json())
-    return path
+def curve(seed):
+    """A history of its own for each seed."""
+    told = {"seconds": 1.0, "losses": {"cross_entropy": 1.0 + seed, "distance": 0.5}, "learning_rate": 0.1}
+    return [{"epoch": e, "train_top1": 10.0 * e + seed, **told} for e in (1, 2, 3)]
 
 
 @pytest.fixture
-def panel(store, tiny_runs):
+def panel(store, put, tiny_runs):
     """Records of both seeds of the plain network and of one of JointRD."""
     for row, seed, top1 in ((PLAIN, 0, 50.0), (PLAIN, 1, 60.0), (JOINTRD, 0, 90.0)):
-        write(store, row, seed, top1)
+        put(row.runs[seed], top1, curve(seed))
     return TrainingPanel(store, TINY)
 
 
@@ -88,18 +73,18 @@ def test_one_seed_is_shown_alone(panel):
     assert len(panel.recorded()[0]) == 1
 
 
-def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_network(panel, store):
+def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_network(panel, put):
     before = panel.picture.png
     panel.cells[0].value = JOINTRD
     assert panel.picture.png != before
     assert "cross-entropy" not in panel.picture.alt
     (low,) = (row for row in rows_of(TINY, "3-low-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
-    write(store, low, 0, 77.0)
+    put(low.runs[0], 77.0, curve(0))
     panel.tables[1].value = "3-low-rate"
     assert panel.cells[1].value == low
     assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-low-rate")]
     assert "JointRD, learning rate 0.1: test top-1 77.0 % (n = 1)" in panel.picture.alt
-    assert f"`{fill_command(TINY, '3-low-rate', store)}`" in panel.message.value
+    assert f"`{fill_command(TINY, '3-low-rate', panel.store)}`" in panel.message.value
     assert panel.cells[0].value == JOINTRD
     panel.cells[1].value = rows_of(TINY, "3-low-rate")[0]
     assert "77.0" not in panel.picture.alt
@@ -177,16 +162,19 @@ def ready(store, tiny_runs):
     return panel
 
 
-def trained(panel):
+def trained(panel, *networks, epochs=None):
+    """Choose networks and epochs, where they are given, and train to the end."""
+    for control, value in zip((panel.epochs, *panel.networks), (epochs, *networks), strict=False):
+        control.value = value or control.value
     panel.train.click()
     panel.live.join(60)
     assert not panel.live.is_alive()
-    return panel
+    assert (panel.train.disabled, panel.stop.disabled) == (False, True)
 
 
 def during(monkeypatch, at, act):
     """Have something done in the middle of a training: right before the `at`-th of all epochs is told."""
-    original, count = live.fit, iter(range(1, 1000))
+    original, count = background.fit, iter(range(1, 1000))
 
     def fit(*args, **kwargs):
         for epoch in original(*args, **kwargs):
@@ -194,7 +182,7 @@ def during(monkeypatch, at, act):
                 act()
             yield epoch
 
-    monkeypatch.setattr(live, "fit", fit)
+    monkeypatch.setattr(background, "fit", fit)
 
 
 def test_the_source_decides_which_controls_are_shown(panel):
@@ -210,7 +198,7 @@ def test_the_source_decides_which_controls_are_shown(panel):
     assert panel.picture.png == before
 
 
-def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store, tmp_path):
+def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store):
     heard = []
     ready.on_observation = lambda observed: heard.append((observed, len(observed.observations)))
     assert ready.observations == []
@@ -220,15 +208,12 @@ def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store, tm
     assert [len(curve.epochs) for curve in ready.live.curves] == [3, 2, 2]  # the teacher as long as the profile says
     assert ready.message.value.startswith("Trained in")
     assert (ready.progress.value, ready.progress.max) == (7, 7)
-    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
     for curve in (teacher, plain, jointrd):
         record = train(curve.run, store, "cpu", progress=False)
         assert record.top1 == curve.test
-        assert [epoch["train_top1"] for epoch in record.history] == pytest.approx(
-            [e.train_top1 for e in curve.epochs], rel=1e-5
-        )
-        losses = [sum(epoch["losses"].values()) for epoch in record.history]
-        assert losses == pytest.approx([sum(e.losses.values()) for e in curve.epochs], rel=1e-5)
+        for written, shown in zip(record.history, curve.epochs, strict=True):
+            assert written["train_top1"] == pytest.approx(shown.train_top1, rel=1e-5)
+            assert sum(written["losses"].values()) == pytest.approx(sum(shown.losses.values()), rel=1e-5)
         assert f"{curve.row.name}: test top-1 {curve.test:.1f} % (n = 1, seed 0)" in ready.picture.alt
     assert [observed for observed, _ in heard] == ready.observations * len(heard)
     assert [seen.epoch for seen in ready.observations[0].observations] == [0, 1, 2]
@@ -240,8 +225,7 @@ def test_a_live_training_is_the_recorded_one_and_writes_nothing(ready, store, tm
 def test_a_teacher_that_is_here_is_not_trained_again(ready, store, monkeypatch):
     told = []
     during(monkeypatch, 1, lambda: told.append(ready.status.value))
-    ready.networks[0].value = "plain, JointRD"
-    trained(ready)  # both are one network then
+    trained(ready, "plain, JointRD")  # both are one network then
     assert "the teacher, whose weights are not here (1 of 2): preparing" in told[0]
     assert [curve.row.network for curve in ready.live.curves] == ["ResNet", "plain"]
     first = ready.live.curves[-1]
@@ -249,69 +233,60 @@ def test_a_teacher_that_is_here_is_not_trained_again(ready, store, monkeypatch):
     assert [curve.row.network for curve in ready.live.curves] == ["plain"]
     assert ready.live.curves[0].test == first.test
     other = TrainingPanel(store, TINY)
-    other.source.value = LIVE
+    other.source.value, other.depth.value, other.rate.value = LIVE, 18, 0.1
     teacher, *_ = rows_for(TINY, [], 18, 0.1, 2, 0)
     train(teacher.runs[0], store, "cpu", progress=False)
     before = files(store)
-    for mine, theirs in zip(
-        (other.depth, other.rate, other.epochs, *other.networks),
-        (ready.depth, ready.rate, ready.epochs, *ready.networks),
-        strict=True,
-    ):
-        mine.value = theirs.value
-    trained(other)
+    trained(other, "plain, JointRD", epochs=2)
     assert [curve.row.network for curve in other.live.curves] == ["plain"]
     assert other.live.curves[0].epochs[-1].losses == first.epochs[-1].losses
     assert files(store) == before
 
 
 def test_a_resnet_trained_to_the_full_length_teaches_too_and_is_trained_once(ready):
-    ready.networks[0].value, ready.epochs.value = "ResNet, cross-entropy", 3
-    trained(ready)
+    trained(ready, "ResNet, cross-entropy", epochs=3)
     assert [curve.row.network for curve in ready.live.curves] == ["ResNet", "plain"]
 
 
-def test_stop_ends_it_with_the_epoch_and_keeps_the_curves(ready, store, monkeypatch):
-    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 9
+@pytest.mark.parametrize(
+    ("second", "epochs", "lengths", "where"),
+    [
+        (
+            "ResNet, cross-entropy",
+            9,
+            [2, 0],
+            "2 of 9 of plain-18, strictly plain, cross-entropy, learning rate 0.1, 9 epochs",
+        ),
+        (
+            *("plain, JointRD", 2, [2, 0, 0]),
+            "2 of 3 of ResNet-18, cross-entropy, learning rate 0.1, 3 epochs, the teacher; the networks after it have "
+            "not begun",
+        ),
+    ],
+)
+def test_stop_ends_it_with_the_epoch_and_keeps_the_curves(ready, store, monkeypatch, second, epochs, lengths, where):
     during(monkeypatch, 2, ready.stop.click)
-    trained(ready)
-    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0]
-    assert ready.message.value.startswith("Stopped after epoch 2 of 9 of plain-18, strictly plain, cross-entropy")
-    assert "epoch 2 of 9" in ready.picture.alt
-    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
+    trained(ready, None, second, epochs=epochs)
+    assert [len(curve.epochs) for curve in ready.live.curves] == lengths
+    assert ready.message.value == f"Stopped after epoch {where}; the curves are kept."
+    assert f"epoch {where[:6]}" in ready.picture.alt
     assert ready.status.value == ""
-    assert files(store) == {}
-    monkeypatch.undo()
-
-
-def test_stop_while_the_teacher_is_trained_says_so(ready, monkeypatch):
-    during(monkeypatch, 2, ready.stop.click)
-    trained(ready)
-    assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0, 0]
-    assert ready.message.value == (
-        "Stopped after epoch 2 of 3 of ResNet-18, cross-entropy, learning rate 0.1, 3 epochs, the teacher; "
-        "the networks after it have not begun; the curves are kept."
-    )
-    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
     assert ready.teachers == {}  # what is half trained teaches nobody
+    assert files(store) == {}
 
 
 def test_a_new_panel_stops_the_training_of_the_one_before(ready, store, monkeypatch):
     """As when all cells are run again: the first panel's Stop is gone."""
-    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 9
     made = []
     during(monkeypatch, 2, lambda: made.append(TrainingPanel(store, TINY)))
-    trained(ready)
+    trained(ready, None, "ResNet, cross-entropy", epochs=9)
     assert [len(curve.epochs) for curve in ready.live.curves] == [2, 0]
     assert ready.message.value.startswith("Stopped after epoch 2 of 9")
-    made[0].networks[0].value, made[0].epochs.value = "ResNet, cross-entropy", 1
-    made[0].networks[1].value = "plain, cross-entropy"
-    trained(made[0])
+    trained(made[0], "ResNet, cross-entropy", "plain, cross-entropy", epochs=1)
     assert made[0].live.outcome.startswith("Trained in")
 
 
 def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, monkeypatch):
-    ready.networks[1].value = "ResNet, cross-entropy"
     seen = {}
 
     def meddle():
@@ -324,7 +299,7 @@ def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, mon
         seen["recorded"] = ready.message.value
 
     during(monkeypatch, 2, meddle)
-    trained(ready)
+    trained(ready, None, "ResNet, cross-entropy")
     assert seen["live"] is ready.live
     assert seen["buttons"] == (True, False)
     assert "(1 of 2): epoch 1 of 2; about" in seen["status"]
@@ -337,8 +312,7 @@ def test_while_it_trains_no_second_one_starts_and_controls_do_no_harm(ready, mon
 
 
 def test_a_second_training_begins_with_an_empty_bar_and_no_curves(ready, monkeypatch):
-    ready.networks[1].value, ready.epochs.value = "ResNet, cross-entropy", 1
-    trained(ready)
+    trained(ready, None, "ResNet, cross-entropy", epochs=1)
     assert (ready.progress.value, "none yet" in ready.picture.alt) == (2, False)
     seen = []
     during(monkeypatch, 1, lambda: seen.append((ready.progress.value, "none yet" in ready.picture.alt)))
@@ -374,21 +348,18 @@ def test_an_error_in_the_thread_becomes_the_message(ready, monkeypatch, error, s
     def fail():
         raise error
 
-    ready.networks[1].value = "ResNet, cross-entropy"
     during(monkeypatch, 2, fail)
-    trained(ready)
+    trained(ready, None, "ResNet, cross-entropy")
     assert ready.message.value == sentence
-    assert (ready.train.disabled, ready.stop.disabled) == (False, True)
     assert [len(curve.epochs) for curve in ready.live.curves] == [1, 0]
 
 
 def test_it_trains_on_one_thread_and_leaves_the_others_theirs(ready, monkeypatch):
-    ready.networks[1].value, ready.epochs.value = "plain, cross-entropy", 1
     seen = []
     during(monkeypatch, 1, lambda: seen.append((torch.get_num_threads(), threading.current_thread())))
     torch.set_num_threads(2)
     try:
-        trained(ready)
+        trained(ready, None, "plain, cross-entropy", epochs=1)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)

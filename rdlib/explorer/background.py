@@ -2,10 +2,8 @@
 
 import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import torch
 
@@ -15,7 +13,7 @@ from rdlib.experiments.rows import Row, make_row
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import load_images
 from rdlib.measure.paths import Observed, chosen, observe
-from rdlib.methods import JointRD
+from rdlib.methods import JointRD, Method
 from rdlib.models import Shortcuts, StagedResNet
 from rdlib.runs.execute import assemble, require_same_images
 from rdlib.runs.run import Run
@@ -57,38 +55,28 @@ def rows_for(profile: Profile, names: Sequence[str], depth: int, rate: float, ep
     return [teacher, *(make_row(short, depth, how, kept, teacher, settings[1]) for kept, how in wanted)]
 
 
-class Live(threading.Thread):
-    """Trains NETWORKS in the background; `changed` is called in its thread after every epoch and at the end.
+class BackgroundTraining(threading.Thread):
+    """Trains the rows of `rows_for`; `changed` is called in this thread after every epoch and at the end.
 
     A teacher that is needed comes from `teachers` (those of earlier trainings, by run id), or the store, or is trained
     first and kept in `teachers`. `stop` ends the training after the present epoch. `outcome` says, once it is over, how
     it ended. Every student of JointRD is observed before training and after each epoch in `observed`.
     """
 
-    started: ClassVar["weakref.WeakSet[Live]"] = weakref.WeakSet()
-
     def __init__(
-        self,
-        rows: Sequence[Row],
-        store: Store,
-        teachers: dict[str, StagedResNet],
-        changed: Callable[[], None],
+        self, rows: Sequence[Row], store: Store, teachers: dict[str, StagedResNet], changed: Callable[[], None]
     ):
         super().__init__(daemon=True, name="rdlib-live-training")
-        teacher, *wanted = rows
         self.store, self.teachers, self.changed = store, teachers, changed
+        teacher = rows[0].runs[0]
+        here = teacher.id in teachers or (store.has_weights(teacher) and store.record(teacher) is not None)
+        self.trains_teacher = not here and any(row.runs[0].teacher for row in rows[1:])
+        wanted = rows if self.trains_teacher else rows[1:]
         self.curves = [Curve(row) for row in {row.runs[0].id: row for row in wanted}.values()]
-        self.trains_teacher = any(curve.run.teacher for curve in self.curves) and not self.has_teacher(teacher.runs[0])
-        if self.trains_teacher:
-            others = [curve for curve in self.curves if curve.run != teacher.runs[0]]
-            self.curves = [Curve(teacher), *others]
         self.total = sum(curve.run.recipe.epochs for curve in self.curves)
-        self.observed: list[Observed] = []
         self.stopping, self.seconds = threading.Event(), 0.0
+        self.observed: list[Observed] = []
         self.status, self.outcome = "preparing", ""
-
-    def has_teacher(self, run: Run) -> bool:
-        return run.id in self.teachers or (self.store.has_weights(run) and self.store.record(run) is not None)
 
     @property
     def done(self) -> int:
@@ -105,24 +93,22 @@ class Live(threading.Thread):
         """False as soon as there is an outcome, while the thread may still be telling it."""
         return self.is_alive() and not self.outcome
 
-    def start(self) -> None:
-        Live.started.add(self)
-        super().start()
-
     def stop(self) -> None:
         self.stopping.set()
 
     @classmethod
-    def stop_running(cls) -> None:
+    def stop_all(cls) -> None:
         """Stop whatever trains, such as for a panel that is no longer shown and whose Stop cannot be reached."""
-        for live in list(cls.started):
-            live.stop()
+        for thread in threading.enumerate():
+            if isinstance(thread, cls):
+                thread.stop()
 
     def run(self) -> None:
         torch.set_num_threads(1)  # of this thread: the others stay quick
         try:
-            for curve in self.curves:
-                self.train(curve)
+            for number, curve in enumerate(self.curves, 1):
+                needed = ", the teacher, whose weights are not here" if self.trains_teacher and number == 1 else ""
+                self.train(curve, f"{curve.row.name}{needed} ({number} of {len(self.curves)})")
                 if self.stopping.is_set():
                     break
             self.outcome = self.ending()
@@ -141,51 +127,51 @@ class Live(threading.Thread):
             where += ", the teacher; the networks after it have not begun"
         return f"Stopped after {where}; the curves are kept."
 
-    def train(self, curve: Curve) -> None:
+    def train(self, curve: Curve, place: str) -> None:
         """Train one network to its end, or until `stop`."""
-        run = curve.run
-        self.status = f"{self.place(curve)}: preparing"
+        run, epochs = curve.run, curve.run.recipe.epochs
+        self.status = f"{place}: preparing"
         self.changed()
         images = load_images(run.dataset)
         if not isinstance(images, Dataset):
             raise ConfigError(f"live training needs images in memory, {run.dataset} is a folder: use another data set")
-        teacher = None if run.teacher is None else self.teacher(run, images)
-        with torch.random.fork_rng(devices=[]):  # as `experiment.build`
+        teacher = None if run.teacher is None else self.teacher(run, run.teacher, images)
+        with torch.random.fork_rng(devices=[]):  # as `execute.build`
             torch.manual_seed(run.seed)
             method = assemble(run, teacher, len(images.classes))
-        seen = images.test.take(chosen(images)) if isinstance(method, JointRD) else None
-        if isinstance(method, JointRD) and seen is not None:
-            name = f"{run.dataset}, live: {curve.row.name}"
-            pixels, observed = images.normalise(seen.images), Observed(name, seen, images.classes)
-            observed.observations.append(observe(method, pixels, 0))
-            self.observed.append(observed)
+        watch = self.watching(method, images, f"{run.dataset}, live: {curve.row.name}")
         started = time.perf_counter()
         for epoch in fit(method, images, run.recipe, seed=run.seed, progress=False):
-            if isinstance(method, JointRD):
-                observed.observations.append(observe(method, pixels, epoch.epoch))
+            watch(epoch.epoch)
             curve.epochs.append(epoch)
             self.seconds += time.perf_counter() - started
-            self.status = f"{self.place(curve)}: epoch {epoch.epoch} of {run.recipe.epochs}"
+            self.status = f"{place}: epoch {epoch.epoch} of {epochs}"
             started = time.perf_counter()
-            if epoch.epoch < run.recipe.epochs:
+            if epoch.epoch < epochs:
                 self.changed()
-            if self.stopping.is_set():
-                break
-        if len(curve.epochs) == run.recipe.epochs:
-            curve.test = evaluate(method.student, images, images.test).top1
-            if run.shortcuts == "all":
-                self.teachers[run.id] = method.student.eval()
-            self.changed()
+                if self.stopping.is_set():
+                    return
+        curve.test = evaluate(method.student, images, images.test).top1
+        if run.shortcuts == "all":
+            self.teachers[run.id] = method.student.eval()
+        self.changed()
 
-    def place(self, curve: Curve) -> str:
-        """Which of the networks it is, and its name."""
-        number = next(i for i, one in enumerate(self.curves, 1) if one is curve)
-        needed = ", the teacher, whose weights are not here" if self.trains_teacher and number == 1 else ""
-        return f"{curve.row.name}{needed} ({number} of {len(self.curves)})"
+    def watching(self, method: Method, images: Dataset, name: str) -> Callable[[int], None]:
+        """Observe a student of JointRD before training; what this returns does so after an epoch. Others are not."""
+        if not isinstance(method, JointRD):
+            return lambda epoch: None
+        seen = images.test.take(chosen(images))
+        pixels, found = images.normalise(seen.images), Observed(name, seen, images.classes)
 
-    def teacher(self, run: Run, images: Dataset) -> StagedResNet:
-        assert run.teacher is not None
-        if run.teacher not in self.teachers:
+        def watch(epoch: int) -> None:
+            found.observations.append(observe(method, pixels, epoch))
+
+        watch(0)
+        self.observed.append(found)
+        return watch
+
+    def teacher(self, run: Run, id: str, images: Dataset) -> StagedResNet:
+        if id not in self.teachers:
             require_same_images(run, self.store, images)
-            self.teachers[run.teacher] = self.store.network(self.store.run(run.dataset, run.teacher))
-        return self.teachers[run.teacher]
+            self.teachers[id] = self.store.network(self.store.run(run.dataset, id))
+        return self.teachers[id]
