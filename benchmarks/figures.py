@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator
 
 from benchmarks.growth import EPOCH
 from benchmarks.setting import Setting
-from rdlib.figures.accuracy import style
+from rdlib.figures.style import style
 
 REFERENCE, FAST, OTHER = "#4d4d4d", "#0072b2", "#9ecae1"
 AXES = {"depth": "depth (layers)", "width": "width (channels of the first stage)", "batch_size": "batch size (images)"}

@@ -16,7 +16,7 @@ from rdlib.experiments.tables import in_store
 from rdlib.explorer.catalogue import APART, SETTINGS, TOP1, catalogue, grouped, select, values
 from rdlib.explorer.numbers import STATISTICS, as_html, conditions, count, description, link, named, plainly
 from rdlib.explorer.panel import Panel, choice, fit, guarded
-from rdlib.figures.accuracy import COLOURS, NETWORK_COLOURS
+from rdlib.figures.style import COLOURS, NETWORK_COLOURS
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.store import Store
 
