@@ -45,7 +45,8 @@ class LiveCurves:
         figure, ax = plt.subplots(figsize=(7, 4))
         for name, history in self.curves.items():
             values = np.array([[epoch.train_top1 for epoch in history]])
-            band(ax, values, color=COLOURS.get(name), label=name, marker="o", markersize=3)
+            epochs = [epoch.epoch for epoch in history]
+            band(ax, values, epochs, color=COLOURS.get(name), label=name, marker="o", markersize=3)
         ax.set(xlabel="epoch", ylabel="training top-1 (%)", xlim=(0.5, self.epochs + 0.5), ylim=TOP1)
         if self.curves:
             ax.legend(frameon=False, loc="lower right")

@@ -135,10 +135,11 @@ def agreements(found: pd.DataFrame) -> Figure:
         "plain alone": ("plain", "agreement_all", NETWORKS["plain"]),
         "ResNet alone": ("ResNet", "agreement_all", NETWORKS["ResNet"]),
     }
-    smooth, columns = found.sort_values("epoch"), sorted({column for _, column, _ in series.values()})
-    of_one = smooth.groupby([smooth["epoch"] > 0, *(smooth[key] for key in ("network", "rate", "seed", "part"))])
-    averaged = of_one[columns].transform(lambda values: values.rolling(3, center=True, min_periods=1).mean())
-    smooth[columns] = averaged.where(smooth[columns].notna())
+    columns = sorted({column for _, column, _ in series.values()})
+    smooth = found.sort_values("epoch", ignore_index=True)
+    keys = [smooth[key] for key in ("network", "rate", "seed", "part")] + [(smooth["epoch"] > 0).rename("trained")]
+    averaged = smooth.groupby(keys)[columns].rolling(3, center=True, min_periods=1).mean()
+    smooth[columns] = averaged.droplevel([0, 1, 2, 3, 4]).where(smooth[columns].notna())
     return by_stage(smooth, series, "agreement (cosine)", "two halves of the probe, moving average of 3 epochs")
 
 

@@ -183,7 +183,7 @@ def test_a_step_is_counted_as_three_forwards_less_the_images_gradient():
         network(images)
     first = 2 * 9 * 3 * TINY.width * TINY.side**2 * TINY.batch_size
     assert TINY.flops(Supervised) == 3 * counter.get_total_flops() - first
-    assert floor.share(10, 20.0, 1.0) == 0.5
+    assert floor.described(Timing((1.0,)), 4, 10, 20.0)["share_of_floor"] == 0.5
 
 
 def test_the_loader_gives_the_same_images_as_the_device():
