@@ -76,7 +76,7 @@ def claim(rows: Sequence[Row], store: Store) -> Figure:
 
 def means(found: pd.DataFrame, x: str, errorbar: Any) -> Axes:
     """Mean over the seeds at every x, with bars, a line a network; the legend says of how many seeds."""
-    figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     for name in found["network"].unique():
         of = found[found["network"] == name]
         look = {"color": COLOURS[name], "marker": "o", "markersize": 7, "markeredgewidth": 0}
