@@ -23,9 +23,13 @@ class Timing:
 
     @property
     def value(self) -> dict[str, float]:
-        """As JSON holds it, to six significant digits."""
-        numbers = {"median": self.median, "min": min(self.seconds), "max": max(self.seconds)}
-        return {name: float(f"{number:.6g}") for name, number in numbers.items()}
+        """As JSON holds it."""
+        return {name: rounded(of(self.seconds)) for name, of in (("median", median), ("min", min), ("max", max))}
+
+
+def rounded(number: float) -> float:
+    """To six significant digits."""
+    return float(f"{number:.6g}")
 
 
 def synchronise(device: torch.device) -> None:

@@ -7,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from benchmarks.growth import EPOCH
+from benchmarks.growth import EPOCH, others
 from benchmarks.setting import Setting
-from rdlib.figures.accuracy import style
+from rdlib.figures.style import CAPTION, COLOURS, NETWORK_COLOURS, style
 
-REFERENCE, FAST, OTHER = "#4d4d4d", "#0072b2", "#9ecae1"
+REFERENCE, FAST, OTHER = COLOURS["ResNet"], COLOURS["plain, JointRD"], "#9ecae1"
+DEVICES = (FAST, COLOURS["plain"], COLOURS["plain, feature distance"], NETWORK_COLOURS["downsample"])
 AXES = {"depth": "depth (layers)", "width": "width (channels of the first stage)", "batch_size": "batch size (images)"}
 Bodies = list[dict[str, Any]]
 
@@ -27,7 +28,7 @@ def step(bodies: Bodies) -> Figure:
         ax.remove()
     for ax, (body, entry) in zip(axes.flat, panels, strict=False):
         bars(ax, entry)
-        ax.set_title(f"{body['device']}\n{Setting(**entry['setting']).label}", fontsize=10, color="#555")
+        ax.set_title(f"{body['device']}\n{Setting(**entry['setting']).label}", **CAPTION)
     return figure
 
 
@@ -54,13 +55,15 @@ def growth(bodies: Bodies) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, layout="constrained")
     for ax, (axis, label) in zip(axes, AXES.items(), strict=True):
         values: set[int] = set()
-        for colour, body in zip((FAST, "#d55e00", "#009e73", "#cc79a7"), bodies, strict=False):
+        for colour, body in zip(DEVICES, bodies, strict=False):
             for entry in body["entries"]:
                 if entry["setting"]["axis"] != axis:
                     continue
                 x = [point["value"] for point in entry["points"]]
                 y = [point["epoch_seconds"] / 60 for point in entry["points"]]
-                ax.plot(x, y, marker="o", markersize=4, color=colour, label=f"{body['device']}, {others(entry)}")
+                ax.plot(
+                    x, y, marker="o", markersize=4, color=colour, label=f"{body['device']}, {others(entry['setting'])}"
+                )
                 values |= set(x)
         if axis != "depth":
             ax.set_xscale("log", base=2)
@@ -76,9 +79,3 @@ def growth(bodies: Bodies) -> Figure:
             ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0].set_ylabel(f"minutes an epoch\n({EPOCH:,} images)")
     return figure
-
-
-def others(entry: dict[str, Any]) -> str:
-    """What the axis leaves fixed."""
-    names = {"depth": "depth", "width": "width", "batch_size": "batch"}
-    return ", ".join(f"{names[key]} {value}" for key, value in entry["setting"].items() if key in names)

@@ -1,11 +1,12 @@
 """What the machine can do at best: no step beats its needed arithmetic divided by the rate of a matrix product."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from benchmarks.clock import interleaved
+from benchmarks.clock import Timing, interleaved, rounded
 from benchmarks.setting import Setting
 from rdlib.models import STAGES
 
@@ -49,6 +50,11 @@ def convolution_rate(setting: Setting, device: torch.device, rounds: int = 7) ->
     return operations / sum(timing.median for timing in timings.values())
 
 
-def share(flops: int, rate: float, seconds: float) -> float:
-    """The floor's share of a duration: 1 is a step that does nothing but its needed arithmetic, at full rate."""
-    return flops / rate / seconds
+def described(timing: Timing, images: int, flops: int, rate: float) -> dict[str, Any]:
+    """A step of so many images and operations as JSON holds it. Its share of the floor is 1 where it does nothing but
+    its needed arithmetic, at the matrix rate."""
+    return {
+        "seconds": timing.value,
+        "images_per_second": rounded(images / timing.median),
+        "share_of_floor": rounded(flops / rate / timing.median),
+    }

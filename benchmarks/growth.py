@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from benchmarks.floor import matrix_rate, share
+from benchmarks.clock import rounded
+from benchmarks.floor import described, matrix_rate
 from benchmarks.results import Entry, Results
 from benchmarks.setting import Setting
-from benchmarks.step import Plan, rounded
+from benchmarks.step import Plan
 from benchmarks.variants import Variant, allow_many_compiled, turn
 
 Axes = dict[str, tuple[int, ...]]
@@ -28,18 +30,11 @@ def measure(base: Setting, axes: Axes, plan: Plan, folder: Path | None) -> list[
         steps = plan.steps(max(settings.values(), key=lambda setting: setting.flops()))
         turns = {name: turn(Variant(), s, s.dataset(steps, plan.device), steps) for name, s in settings.items()}
         timings = plan.timed(turns, steps, f"growth with {axis}")
-        points = []
-        for name, setting in settings.items():
-            timing = timings[name]
-            points.append(
-                {
-                    "value": int(name),
-                    "seconds": timing.value,
-                    "images_per_second": rounded(setting.batch_size / timing.median),
-                    "epoch_seconds": rounded(EPOCH // setting.batch_size * timing.median),
-                    "share_of_floor": rounded(share(setting.flops(), rate, timing.median)),
-                }
-            )
+        points = [
+            {"value": int(name), "epoch_seconds": rounded(EPOCH // setting.batch_size * timings[name].median)}
+            | described(timings[name], setting.batch_size, setting.flops(), rate)
+            for name, setting in settings.items()
+        ]
         entries.append(
             {
                 "setting": {"axis": axis} | {key: v for key, v in base.value.items() if key != axis},
@@ -50,3 +45,9 @@ def measure(base: Setting, axes: Axes, plan: Plan, folder: Path | None) -> list[
         )
         results.put(entries[-1])
     return entries
+
+
+def others(setting: dict[str, Any]) -> str:
+    """What the axis leaves fixed."""
+    names = {"depth": "depth", "width": "width", "batch_size": "batch"}
+    return ", ".join(f"{name} {setting[key]}" for key, name in names.items() if key in setting)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.clock import interleaved
-from benchmarks.floor import matrix_rate, share
+from benchmarks.clock import interleaved, rounded
+from benchmarks.floor import described, matrix_rate
 from benchmarks.results import Entry, Results
-from benchmarks.step import Plan, rounded
+from benchmarks.step import Plan
 from rdlib.models import resnet
 from rdlib.recipe import IMAGENET_RECIPE
 from rdlib.runs.execute import assemble
@@ -38,15 +38,14 @@ def measure(depth: int, batch_size: int, plan: Plan, folder: Path | None) -> lis
     rate = matrix_rate(plan.device)
     for run in runs:
         timing, flops = timings[run.method], step_flops(run, SIDE, CLASSES)
-        entry: Entry = {
-            "setting": {"method": run.method, "depth": depth, "batch_size": batch_size, "side": SIDE},
-            "provenance": plan.provenance(1),
-            "seconds": timing.value,
-            "images_per_second": rounded(batch_size / timing.median),
-            "flops": flops,
-            "rate": rounded(flops / timing.median),
-            "share_of_floor": rounded(share(flops, rate, timing.median)),
-        }
-        results.put(entry)
-        entries.append(entry)
+        entries.append(
+            {
+                "setting": {"method": run.method, "depth": depth, "batch_size": batch_size, "side": SIDE},
+                "provenance": plan.provenance(1),
+                "flops": flops,
+                "rate": rounded(flops / timing.median),
+            }
+            | described(timing, batch_size, flops, rate)
+        )
+        results.put(entries[-1])
     return entries

@@ -1,11 +1,8 @@
 """Peak memory of one variant, each in a process of its own: nothing else is counted, and nothing is left over."""
 
-import contextlib
 import json
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
@@ -14,6 +11,7 @@ from benchmarks.setting import PROGRESS, Setting
 from benchmarks.variants import drawn
 from benchmarks.variants import variants as variants_on
 from rdlib.errors import RdlibError, require_choice
+from rdlib.runs.provenance import forget_peak_memory, peak_resident_bytes
 from rdlib.runs.store import ROOT
 
 STEPS = 3
@@ -35,28 +33,18 @@ def peak(name: str, setting: Setting, device: torch.device) -> dict[str, int]:
     ((images, labels),) = drawn(setting, data, 1)
     images = images.contiguous(memory_format=variant.layout)
     synchronise(device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # forget what importing took for a moment
+    forget_peak_memory(device)
     before = taken(device)
     step = variant.step(setting, device)
     for _ in range(STEPS):
         step(images, labels, PROGRESS)
     synchronise(device)
-    return {"peak_bytes": taken(device), "before_bytes": before}
+    return {"peak_bytes": max(before, taken(device)), "before_bytes": before}  # Linux counts pages a bit late
 
 
 def taken(device: torch.device) -> int:
     """The most bytes this process has held so far."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.exists():  # the kernel's ru_maxrss of a child begins with its parent's memory, this mark does not
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else peak_resident_bytes()
 
 
 def peak_elsewhere(name: str, setting: Setting, device: torch.device) -> dict[str, int]:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 import torch.multiprocessing as multiprocessing
 
-from benchmarks.clock import synchronise
+from benchmarks.clock import rounded, synchronise
 from benchmarks.results import Entry, Results
 from benchmarks.setting import Setting
-from benchmarks.step import Plan, rounded
+from benchmarks.step import Plan
 from benchmarks.variants import Variant, turn
 
 PROCESSES = {"cpu": (1, 2), "cuda": (1, 2, 3, 4, 6)}

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.growth import EPOCH
-from benchmarks.results import Entry, read_all, replace_text
+from benchmarks.growth import EPOCH, others
+from benchmarks.results import Entry, read_all
 from benchmarks.setting import CLASSES, Setting
 from rdlib.errors import RecordError
 from rdlib.experiments.tables import as_markdown
+from rdlib.files import whole
+from rdlib.files import write as write_text
 
 HEAD = f"""# Benchmarks
 
@@ -162,17 +164,12 @@ def images_share(variants: dict[str, Any]) -> str:
 
 def growth_section(entry: Entry) -> str:
     axis, setting = entry["setting"]["axis"], entry["setting"]
-    name = {"batch_size": "batch size"}.get(axis, axis)
-    fixed = ", ".join(
-        f"{label} {setting[key]}"
-        for key, label in (("depth", "depth"), ("width", "width"), ("batch_size", "batch"))
-        if key in setting
-    )
+    name = axis.replace("_", " ")
     rows = [
         {name: str(point["value"])} | described(point) | {"minutes an epoch": f"{point['epoch_seconds'] / 60:.3g}"}
         for point in entry["points"]
     ]
-    return "\n".join([f"#### With {name}; {fixed}\n", origin(entry), markdown(rows)])
+    return "\n".join([f"#### With {name}; {others(setting)}\n", origin(entry), markdown(rows)])
 
 
 def imagenet_section(entry: Entry) -> str:
@@ -240,8 +237,9 @@ def write(folder: Path) -> list[Path]:
             bodies = read_all(folder, kind)
             if bodies:
                 written.append(folder / f"{kind}.png")
-                draw(bodies).savefig(written[-1], metadata={"Software": None})
-        replace_text(readme, page(folder))
+                with whole(written[-1]) as temporary:
+                    draw(bodies).savefig(temporary, format="png", metadata={"Software": None})
+        write_text(readme, page(folder))
     except OSError as error:
         raise RecordError(f"cannot write the report ({error.strerror}): make its folder writable") from error
     return [*written, readme]

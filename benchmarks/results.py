@@ -1,7 +1,6 @@
 """Measurements as JSON: one file a kind and device, one entry a setting, written as soon as something is known."""
 
 import json
-import os
 import platform
 import re
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import torchvision
 
 from benchmarks.variants import can_compile
 from rdlib.errors import RecordError
+from rdlib.files import write
 from rdlib.runs.provenance import git
 
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -66,17 +66,9 @@ class Results:
         entries = sorted([*others, entry], key=lambda one: list(one["setting"].values()))
         body = {"kind": self.kind, "device": self.device, "entries": entries}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_text(self.path, json.dumps(body, indent=1) + "\n")
+            write(self.path, json.dumps(body, indent=1) + "\n")
         except OSError as error:
             raise RecordError(f"cannot write {self.path.name} ({error.strerror}): make its folder writable") from error
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def read(path: Path) -> dict[str, Any]:

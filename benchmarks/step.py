@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.clock import Action, Timing, interleaved
-from benchmarks.floor import convolution_rate, matrix_rate, share
+from benchmarks.clock import Action, Timing, interleaved, rounded
+from benchmarks.floor import convolution_rate, described, matrix_rate
 from benchmarks.memory import peak_elsewhere
 from benchmarks.parts import parts
 from benchmarks.results import Entry, Results, provenance
@@ -66,17 +66,10 @@ def groups(setting: Setting, plan: Plan) -> Iterator[Entry]:
     names = ("reference", "fast")
     yield {"memory": {name: peak_elsewhere(name, setting, device) for name in names}}
 
-    def described(timing: Timing, flops: int) -> Entry:
-        return {
-            "seconds": timing.value,
-            "images_per_second": rounded(setting.batch_size / timing.median),
-            "share_of_floor": rounded(share(flops, rate, timing.median)),
-        }
-
     data = setting.dataset(steps, device)
     turns = {name: turn(v, setting, data, steps, plan.workers) for name, v in variants(device).items()}
     timings = plan.timed(turns, steps, f"variants, {setting.label}")
-    yield {"variants": {name: described(timing, flops) for name, timing in timings.items()}}
+    yield {"variants": {name: described(timing, setting.batch_size, flops, rate) for name, timing in timings.items()}}
     del turns
 
     kinds = methods()
@@ -84,7 +77,7 @@ def groups(setting: Setting, plan: Plan) -> Iterator[Entry]:
     timings = plan.timed(turns, steps, f"methods, {setting.label}")
     yield {
         "methods": {
-            name: described(timing, setting.flops(kinds[name].method, **kinds[name].options))
+            name: described(timing, setting.batch_size, setting.flops(kinds[name].method, **kinds[name].options), rate)
             for name, timing in timings.items()
         }
     }
@@ -92,7 +85,3 @@ def groups(setting: Setting, plan: Plan) -> Iterator[Entry]:
 
     timings = plan.timed(parts(setting, data, steps), steps, f"parts, {setting.label}")
     yield {"parts": {name: {"seconds": timing.value} for name, timing in timings.items()}}
-
-
-def rounded(number: float) -> float:
-    return float(f"{number:.6g}")

@@ -18,7 +18,7 @@ from rdlib.experiments.rows import SHORTCUTS, TAUGHT
 from rdlib.experiments.tables import in_store
 from rdlib.explorer.catalogue import APART, PERCENT, SETTINGS, STATISTICS, TOP1, catalogue, grouped, select, values
 from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, widen, wrapped
-from rdlib.figures.accuracy import COLOURS, NETWORK_COLOURS
+from rdlib.figures.style import COLOURS, NETWORK_COLOURS
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.store import Store
 

@@ -8,11 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rdlib.experiments.rows import Row
+from rdlib.figures.style import BAD, GOOD, note
 from rdlib.paper.contrasts import BETTER, WORSE, verdict
 from rdlib.paper.differences import bounds, difference
 from rdlib.runs.store import Store
 
-VERDICTS = {BETTER: "#009e73", WORSE: "#d55e00"}  # all others grey
+VERDICTS = {BETTER: GOOD, WORSE: BAD}  # all others grey
 
 
 def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Store, limits: tuple[float, float]) -> Axes:
@@ -28,24 +29,16 @@ def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Stor
         if not gap.values:
             continue
         colour = VERDICTS.get(verdict(gap), "#6e6e6e")
-        left, right = (max(low, bounds(gap)[0]), min(high, bounds(gap)[1])) if len(gap.values) > 2 else (gap.mean,) * 2
-        ax.plot([left, right], [y, y], color=colour, lw=2)
+        interval = bounds(gap) if len(gap.values) > 2 else (gap.mean, gap.mean)
+        ax.plot(np.clip(interval, low, high), [y, y], color=colour, lw=2)
         ax.scatter(np.clip(gap.values, low, high), [y] * len(gap.values), s=16, color=colour, alpha=0.55, zorder=3)
         if low < gap.mean < high:
             ax.plot(gap.mean, y, "|", ms=13, mew=2.5, color=colour)
         else:
             edge, mark = (low, "<") if gap.mean <= low else (high, ">")
             ax.plot(edge, y, mark, ms=9, color=colour)
-            ax.annotate(
-                f"{gap.mean:+.0f}",
-                (edge, y),
-                (12, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-                backgroundcolor="white",
-                size=9,
-            )
+            look = {"va": "center", "color": colour, "backgroundcolor": "white", "size": 9}
+            note(ax, f"{gap.mean:+.0f}", (edge, y), (12, 0), **look)
     ax.axvline(0, color="#999", lw=1, zorder=0)
     for y in [y for y, ((a, _), (b, _)) in enumerate(pairwise(rows)) if a != b]:
         ax.axhline(y + 0.5, color="#ddd", lw=0.8, zorder=0)

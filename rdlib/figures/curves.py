@@ -1,24 +1,66 @@
-"""The picture of trainings side by side: training accuracy and loss, epoch by epoch; drawn without pyplot."""
+"""Training accuracy and loss, epoch by epoch: while networks train, from records, and trainings side by side."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from rdlib.experiments.rows import Row
-from rdlib.figures.accuracy import COLOURS, short_name
+from rdlib.experiments.tables import records_of
+from rdlib.figures.style import COLOURS, band, short_name
 from rdlib.runs.run import Run
+from rdlib.runs.store import Store
+from rdlib.train import Epoch
 
 OTHERS = ("#aa3377", "#66a61e", "#8c564b")  # of networks without a colour of their own
 WIDTH, LINE = 9.4, 0.2  # inches of the figure, and of a line of its legend
+TOP1 = (0, 102)  # limits of an axis in percent
 Array = npt.NDArray[np.float64]
+
+
+class LiveCurves:
+    """Training accuracy, a line a network, redrawn in place while `fit` runs; works in JupyterLab and under papermill.
+
+    `epochs` fixes the width of the axis.
+    """
+
+    def __init__(self, epochs: int):
+        from IPython.display import display
+
+        self.epochs = epochs
+        self.curves: dict[str, list[Epoch]] = {}
+        self.handle = display(self.draw(), display_id=True)  # type: ignore[no-untyped-call]
+
+    def add(self, name: str, epoch: Epoch) -> None:
+        self.curves.setdefault(name, []).append(epoch)
+        self.handle.update(self.draw())
+
+    def draw(self) -> Figure:
+        figure, ax = plt.subplots(figsize=(7, 4))
+        for name, history in self.curves.items():
+            values = np.array([[epoch.train_top1 for epoch in history]])
+            epochs = [epoch.epoch for epoch in history]
+            band(ax, values, epochs, color=COLOURS.get(name), label=name, marker="o", markersize=3)
+        ax.set(xlabel="epoch", ylabel="training top-1 (%)", xlim=(0.5, self.epochs + 0.5), ylim=TOP1)
+        if self.curves:
+            ax.legend(frameon=False, loc="lower right")
+        plt.close(figure)
+        return figure
+
+
+def mean_curves(rows: Sequence[Row], store: Store, ax: Axes) -> None:
+    """Recorded training accuracy: mean over the seeds, and the range between the lowest and the highest seed."""
+    for row in rows:
+        if records := records_of(row, store):
+            top1, name = of_epochs([record.history for record in records])[0], short_name(row)
+            band(ax, top1, color=COLOURS[name], label=f"{name} (n = {len(records)})")
+    ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=TOP1)
 
 
 @dataclass(frozen=True)
@@ -56,42 +98,32 @@ def heading(dataset: str, runs: Sequence[Run]) -> str:
 
 
 def curves(found: Sequence[Series], epochs: int, title: str) -> Figure:
-    """Mean and, of several seeds, their range; the axis is `epochs` long. The loss is on a logarithmic scale."""
+    """Mean and, of several seeds, their range; the axis is `epochs` long. The loss is on a logarithmic scale.
+
+    Drawn without pyplot and laid out by hand, so that it follows a training.
+    """
     below = 0.62 + LINE * len(found)
     height = 3.5 + below
     figure = Figure(figsize=(WIDTH, height))
     figure.text(0.55 / WIDTH, 1 - 0.12 / height, title, size=11, va="top")
-    for left, what, value in (
-        (0.55, "training top-1 (%)", "top1"),
-        (5.35, "training loss (sum of its terms), log scale", "loss"),
-    ):
-        ax = figure.add_axes((left / WIDTH, below / height, 3.85 / WIDTH, 2.85 / height))
-        for one in found:
-            draw(ax, one, getattr(one, value))
+    accuracies, losses = (
+        figure.add_axes((left / WIDTH, below / height, 3.85 / WIDTH, 2.85 / height)) for left in (0.55, 5.35)
+    )
+    handles = []
+    for one in found:
+        look: dict[str, Any] = {"color": one.colour, "linestyle": "--" if one.dashed else "-", "linewidth": 1.8}
+        handles += accuracies.plot([], [], **look, label=f"{one.name}: {one.legend}")
+        for ax, values in ((accuracies, one.top1), (losses, one.loss)):
+            band(ax, values, marker="o", markersize=3, **look)
+    for ax, what in ((accuracies, "training top-1 (%)"), (losses, "training loss (sum of its terms), log scale")):
         ax.set(xlim=(0.5, max(epochs, 2) + 0.5), xticks=ticks(epochs))
         ax.set_xlabel("epoch", size=10)
         ax.set_title(what, size=11, loc="left", y=1)  # a given y is not searched for: faster
         ax.spines[["top", "right"]].set_visible(False)
-        if value == "top1":
-            ax.set_ylim(0, 102)
-        else:
-            logarithmic(ax)
-    shown = [Line2D([], [], **look(one), label=f"{one.name}: {one.legend}") for one in found]
-    figure.legend(handles=shown, loc="lower left", bbox_to_anchor=(0.05, 0), frameon=False, fontsize=10, borderpad=0)
+    accuracies.set_ylim(TOP1)
+    logarithmic(losses)
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.05, 0), frameon=False, fontsize=10, borderpad=0)
     return figure
-
-
-def look(one: Series) -> dict[str, Any]:
-    return {"color": one.colour, "linestyle": "--" if one.dashed else "-", "linewidth": 1.8}
-
-
-def draw(ax: Axes, one: Series, values: Array) -> None:
-    if not values.size:
-        return
-    x = np.arange(1, values.shape[1] + 1)
-    ax.plot(x, values.mean(0), marker="o", markersize=3, **look(one))
-    if len(values) > 1:
-        ax.fill_between(x, values.min(0), values.max(0), color=one.colour, alpha=0.16, linewidth=0)
 
 
 def ticks(epochs: int) -> list[int]:
@@ -109,12 +141,9 @@ def logarithmic(ax: Axes) -> None:
         return
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1, 3), (1,)):
-        marks = [m * 10.0**p for p in powers for m in factors if low <= m * 10.0**p <= high]
-        if len(marks) <= 8:
+    for locator in (*(LogLocator(subs=subs, numticks=99) for subs in ((1, 2, 5), (1, 3), (1,))), MaxNLocator(5)):
+        marks = [mark for mark in locator.tick_values(low, high) if low <= mark <= high]
+        if 2 <= len(marks) <= 8:
             break
-    if len(marks) < 2:
-        marks = [mark for mark in MaxNLocator(5).tick_values(low, high) if low <= mark <= high]
     ax.set_yticks(marks, [f"{mark:g}" for mark in marks])
     ax.yaxis.set_minor_locator(NullLocator())

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
@@ -13,13 +12,12 @@ from matplotlib.path import Path
 from rdlib.deploy.delivery import size
 from rdlib.deploy.graph import Graph
 from rdlib.deploy.planner import Plan, main_path_reads
-from rdlib.figures.accuracy import COLOURS, HELD_FOR, NETWORK_COLOURS
+from rdlib.figures.memory import SHORTCUT, held
+from rdlib.figures.style import COLOURS, NETWORK_COLOURS, note
 from rdlib.models import Shortcuts
 
 SIZE = (10.0, 5.3)  # inches
 LEFT, RIGHT = 0.085, 0.985  # of the figure: nothing moves when a control does
-NETWORK: dict[str, str] = {"all": COLOURS["ResNet"], **NETWORK_COLOURS}
-MAIN, SHORTCUT = HELD_FOR.values()
 DASHES = (0, (2.5, 1.2))
 TALLEST = 112  # pixels: what a 7x7 stem leaves of 224, before pooling
 NARROWEST, WIDEST = 8, 4096  # channels
@@ -63,7 +61,7 @@ def draw(graph: Graph, plan: Plan, kind: Shortcuts, title: str, operators: int, 
     figure = Figure(figsize=SIZE)
     above = figure.add_axes((LEFT, 0.5, RIGHT - LEFT, 0.39))
     below = figure.add_axes((LEFT, 0.095, RIGHT - LEFT, 0.355), sharex=above)
-    draw_network(graph, NETWORK[kind], above)
+    draw_network(graph, NETWORK_COLOURS[kind], above)
     figure.text(LEFT, 0.985, title, fontsize=12, va="top", color="#222")
     draw_memory(plan, peak, below)
     below.set_xlim(0.5, operators + 0.5)
@@ -105,30 +103,14 @@ def draw_network(graph: Graph, colour: str, ax: Axes) -> None:
 
 
 def draw_memory(plan: Plan, peak: int, ax: Axes) -> None:
-    """As `figures.memory_over_operators`, in KiB or MiB and on an axis up to `peak`, the ResNet's."""
+    """What is held, in KiB or MiB and on an axis up to `peak`, the ResNet's."""
     unit, name = (2**20, "MiB") if peak >= 2**20 else (2**10, "KiB")
-    edges = np.arange(len(plan.steps) + 1) + 0.5
-    total = np.array([*(step.bytes for step in plan.steps), 0]) / unit  # a step function ends in a value of its own
-    main = total - np.array([*(step.shortcut_bytes for step in plan.steps), 0]) / unit
-    ax.fill_between(edges, main, step="post", color=MAIN, linewidth=0)
-    ax.fill_between(edges, main, total, step="post", color=SHORTCUT, linewidth=0)
-    ax.step(edges, total, where="post", color="#333", linewidth=0.6)
     ax.axhline(peak / unit, color=COLOURS["ResNet"], linewidth=1, linestyle=":")
-    at, high = plan.at + 1, plan.peak / unit
-    ax.plot(at, high, "o", color="#222", markersize=5)
-    ax.annotate(
-        f"peak {size(plan.peak)}",
-        (at, high),
-        (6, 5),
-        textcoords="offset points",
-        fontsize=10,
-        color="#222",
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
-    )
-    ends = (1, peak / unit)
-    ax.annotate(
-        f"ResNet {size(peak)}", ends, (-2, 3), ("axes fraction", "data"), "offset points", ha="right", fontsize=10
-    )
+    held(plan, ax, unit)
+    pale = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
+    note(ax, f"peak {size(plan.peak)}", (plan.at + 1, plan.peak / unit), (6, 5), bbox=pale, fontsize=10)
+    most = {"xycoords": ("axes fraction", "data"), "ha": "right", "fontsize": 10}
+    note(ax, f"ResNet {size(peak)}", (1, peak / unit), (-2, 3), **most)
     ax.set_ylim(0, 1.22 * peak / unit)
     ax.set_xlabel("operator", fontsize=10)
     ax.set_ylabel(f"feature maps held ({name})", fontsize=10)

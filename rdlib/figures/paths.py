@@ -13,12 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from rdlib.figures.style import BAD, GOOD
 from rdlib.measure.paths import PATHS, Observation, Observed
 
 CHANNELS = 8  # shown at a time
 DOTS, GAP = 64, 4  # of a feature map's side in the tiled array, and between two
 SIZE = (9.4, 4.85)  # inches, in which everything is placed
-RIGHT, WRONG = "#009e73", "#d55e00"
 NAMES = ("student", "teacher")
 ROWS = (
     "student alone",
@@ -132,26 +132,24 @@ def draw_answers(ax: Axes, seen: Observation, image: int, label: int, classes: S
     put(ax, found, (left, bottom, width * len(classes), height), **grey)
     ax.add_patch(Rectangle((left, bottom), width * len(classes), height, fill=False, edgecolor="#bdbdbd"))
     place = (left + width * label, bottom)
-    ax.add_patch(Rectangle(place, width, height, fill=False, edgecolor=RIGHT, linewidth=2.2))
+    ax.add_patch(Rectangle(place, width, height, fill=False, edgecolor=GOOD, linewidth=2.2))
     ax.text(left, 2.13, "class probabilities, path by path (white 0, black 1; the true class is framed)", size=11)
     for j, name in enumerate(classes):
-        how: dict[str, Any] = {"color": RIGHT, "weight": "bold"} if j == label else {}
+        how: dict[str, Any] = {"color": GOOD, "weight": "bold"} if j == label else {}
         ax.text(left + width * (j + 0.5), bottom - 0.16, str(name), size=10, ha="center", va="center", **how)
     for i, (one, answer) in enumerate(zip(found, answers(seen, image, classes), strict=True)):
         y, right = bottom + height - row * (i + 0.5), int(one.argmax()) == label and np.isfinite(one).all()
         ax.text(left - 0.08, y, ROWS[i], size=9, ha="right", va="center", linespacing=0.95)
         end = left + width * len(classes) + 0.12
-        ax.text(end, y, answer, size=10, va="center", color=RIGHT if right else WRONG)
+        ax.text(end, y, answer, size=10, va="center", color=GOOD if right else BAD)
 
 
 def alternative(observed: Observed, moment: int, image: int, stage: int, channels: Sequence[int]) -> str:
     """The picture in words."""
     seen, label = observed.observations[moment], int(observed.images.labels[image])
-    said = zip(PATHS, answers(seen, image, observed.classes), strict=True)
+    said = map(" ".join, zip(PATHS, answers(seen, image, observed.classes), strict=True))
     return (
-        f"{observed.name}, {when(seen)}: test image {image}, a {observed.classes[label]}. Answers: "
-        + ", ".join(f"{path} {answer}" for path, answer in said)
-        + f". Above them the feature maps of student and teacher after stage {stage}, channels "
-        + ", ".join(map(str, channels))
-        + "."
+        f"{observed.name}, {when(seen)}: test image {image}, a {observed.classes[label]}. Answers: {', '.join(said)}. "
+        f"Above them the feature maps of student and teacher after stage {stage}, "
+        f"channels {', '.join(map(str, channels))}."
     )

@@ -23,7 +23,8 @@ from rdlib.explorer.network import (
     description,
     planned,
 )
-from rdlib.figures.networks import MAIN, SHORTCUT, arcs, draw
+from rdlib.figures.memory import MAIN, SHORTCUT
+from rdlib.figures.networks import arcs, draw
 from rdlib.measure import memory
 from rdlib.models import DEPTHS, Architecture, StagedResNet
 
@@ -160,7 +161,7 @@ def test_the_curve_is_the_plan_on_the_resnets_axes(shortcuts, executor):
     setting = replace(RESNET, shortcuts=shortcuts, executor=executor)
     found, most = planned(setting)[1], planned(setting.resnet)[1]
     below = figure_of(setting).axes[1]
-    outline, dotted, dot = below.lines
+    dotted, outline, dot = below.lines
     assert list(outline.get_ydata()[:-1] * 2**20) == [step.bytes for step in found.steps]
     assert [y * 2**20 for y in dotted.get_ydata()] == [most.peak] * 2
     assert (dot.get_xdata()[0], dot.get_ydata()[0] * 2**20) == (found.at + 1, found.peak)

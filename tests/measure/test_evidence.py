@@ -13,6 +13,7 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import Row
 from rdlib.figures import gradients as evidence_figures
+from rdlib.figures.accuracy import against_depth
 from rdlib.measure import gradients_record as evidence_record
 from rdlib.measure import record as measured
 from rdlib.measure.gradients import (
@@ -432,9 +433,9 @@ def test_every_figure_draws_what_the_record_has(path, cells, store):
 
 def test_depth_is_drawn_for_what_has_records_alone(cells, store):
     lacking = Row(34, "plain", "none", "cross-entropy", (replace(cells[1].runs[0], depth=34),))
-    ax = evidence_figures.against_depth([*cells, lacking], store)
+    ax = against_depth([*cells, lacking], store)
     assert len(ax.containers) == 3
     assert [text.get_text() for text in ax.get_xticklabels()] == ["18", "34"]
-    empty = evidence_figures.against_depth([lacking], store)
+    empty = against_depth([lacking], store)
     assert not empty.containers
     assert empty.get_legend() is None

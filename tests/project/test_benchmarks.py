@@ -18,7 +18,7 @@ from benchmarks.clock import Timing, interleaved
 from benchmarks.reference import TERMS, ReferenceStep, loader, reference_terms
 from benchmarks.setting import Setting
 from benchmarks.variants import SequentialPaths, TeacherGradients
-from rdlib.errors import ConfigError, RecordError
+from rdlib.errors import RecordError
 from rdlib.experiments.rows import TAUGHT
 from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Supervised, Taught
 from rdlib.models import resnet
@@ -183,7 +183,7 @@ def test_a_step_is_counted_as_three_forwards_less_the_images_gradient():
         network(images)
     first = 2 * 9 * 3 * TINY.width * TINY.side**2 * TINY.batch_size
     assert TINY.flops(Supervised) == 3 * counter.get_total_flops() - first
-    assert floor.share(10, 20.0, 1.0) == 0.5
+    assert floor.described(Timing((1.0,)), 4, 10, 20.0)["share_of_floor"] == 0.5
 
 
 def test_the_loader_gives_the_same_images_as_the_device():
@@ -228,20 +228,16 @@ def test_measurements_become_a_report(quick, tmp_path):
     written = report.write(folder)
     assert [path.name for path in written] == ["step.png", "growth.png", "README.md"]
     text = written[-1].read_text()
-    fast = entry["variants"]["fast"]
-    assert f"| fast | {1000 * fast['seconds']['median']:.4g} | " in text
-    assert (
-        f"{entry['variants']['reference']['seconds']['median'] / fast['seconds']['median']:.2f} times as fast" in text
-    )
+    fast, slow = (entry["variants"][name]["seconds"]["median"] for name in ("fast", "reference"))
+    assert f"| fast | {1000 * fast:.4g} | " in text
+    assert f"{slow / fast:.2f} times as fast" in text
     assert "| reference | 1,024 | 512 |" in text
     assert "| mixed paths, forward and backward | " in text
     assert "| JointRD, joint teacher | " in text
     assert "No GPU run yet: `python -m benchmarks step --device cuda`" in text
     assert re.findall("No CPU run yet: (.*)", text) == ["`python -m benchmarks imagenet`."]
-    minutes = (
-        json.loads(next(folder.glob("growth-*.json")).read_text())["entries"][0]["points"][1]["epoch_seconds"] / 60
-    )
-    assert f"| {minutes:.3g} |" in text
+    (along_depth,) = results.read(next(folder.glob("growth-*.json")))["entries"]
+    assert f"| {along_depth['points'][1]['epoch_seconds'] / 60:.3g} |" in text
     assert platform.node() not in next(folder.glob("step-*.json")).read_text().replace(platform.machine(), "")
 
 
@@ -300,6 +296,7 @@ def test_devices_have_plain_names():
         (["step", "--widths", "16;64"], "--widths takes whole numbers with commas between them, not '16;64'"),
         (["growth", "--threads", "0"], "--threads and --rounds need at least 1"),
         (["memory", "fastest"], "unknown variant 'fastest'"),
+        (["memory", "fast", "--depth", "20"], "unknown depth 20"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(monkeypatch, capsys, arguments, sentence):
@@ -318,11 +315,6 @@ def test_memory_command_prints_json(monkeypatch, capsys):
         command_line.main()
     found = json.loads(capsys.readouterr().out)
     assert found["peak_bytes"] >= found["before_bytes"] > 0
-
-
-def test_an_unknown_depth_is_our_own_error():
-    with pytest.raises(ConfigError, match="unknown depth 20"):
-        Setting(depth=20).build()
 
 
 def test_the_committed_page_is_what_the_measurements_give():

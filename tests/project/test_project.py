@@ -177,7 +177,7 @@ def test_interrupting_the_first_training_keeps_the_networks_that_finished(
         return []
 
     monkeypatch.setattr("rdlib.train.fit", fit)
-    monkeypatch.setattr("rdlib.figures.accuracy.LiveCurves", lambda epochs: None)
+    monkeypatch.setattr("rdlib.figures.curves.LiveCurves", lambda epochs: None)
     cells = [c for c in nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", 4).cells if c.cell_type == "code"]
     space: dict[str, object] = {}
     for cell in cells:
