@@ -56,20 +56,26 @@ class Graph:
         return tuple(node for node in self.nodes if len(node.inputs) > 1)
 
 
-def read_graph(model: "Path | ModelProto", batch: int = 1) -> Graph:
-    """Read an ONNX file or model for a batch size.
+def load_onnx(path: Path) -> "ModelProto":
+    """Raises DeployError for a file that is no ONNX."""
+    import onnx
+
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's own, of no public class
+        raise DeployError(f"{path.name} is not a readable ONNX file") from error
+
+
+def read_graph(path: Path, batch: int = 1) -> Graph:
+    """Read an ONNX file for a batch size.
 
     Shapes and multiply-additions are known for standard operators; those that a runtime invented have none. Raises
     DeployError for a file that is no ONNX network with one input and one output.
     """
     import onnx
 
-    if isinstance(model, Path):
-        try:
-            model = onnx.load(model)
-        except Exception as error:  # protobuf's own, of no public class
-            raise DeployError(f"{model.name} is not a readable ONNX file") from error
-    graph = onnx.ModelProto.FromString(model.SerializeToString()).graph
+    model = load_onnx(path)
+    graph = model.graph
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:

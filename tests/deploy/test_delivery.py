@@ -12,7 +12,7 @@ from PIL import Image
 import rdlib
 from rdlib.__main__ import main
 from rdlib.deploy.delivery import batches, deliver
-from rdlib.deploy.verify import Deployed, about_of
+from rdlib.deploy.export import Deployed, about_of
 from rdlib.errors import DeployError
 from rdlib.images import dataset as data
 from rdlib.models import plain, resnet

@@ -9,10 +9,9 @@ from networks import KINDS, randomise
 from torch import Tensor, nn
 
 from rdlib.convolutions import DiracConv2d
-from rdlib.deploy.export import INPUT, OPSET, OUTPUT, export, require_target
+from rdlib.deploy.export import INPUT, OPSET, OUTPUT, Deployed, about_of, export, require_target, verify
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
-from rdlib.deploy.verify import Deployed, about_of, verify
 from rdlib.errors import DeployError
 from rdlib.images import dataset as data
 from rdlib.models import resnet

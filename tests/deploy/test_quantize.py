@@ -5,10 +5,9 @@ import pytest
 import torch
 from networks import randomise
 
-from rdlib.deploy.export import export
+from rdlib.deploy.export import Deployed, about_of, export, verify
 from rdlib.deploy.fold import fold
 from rdlib.deploy.quantize import quantize
-from rdlib.deploy.verify import Deployed, about_of, verify
 from rdlib.errors import DeployError
 from rdlib.images import dataset as data
 from rdlib.models import resnet

@@ -8,11 +8,10 @@ from networks import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.deploy.export import export
+from rdlib.deploy.export import export, verify
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.deploy.rmnet import rewritten
-from rdlib.deploy.verify import verify
 from rdlib.errors import DeployError
 from rdlib.models import Architecture, Block, StagedResNet, resnet
 from rdlib.rivals.pruning import pruned

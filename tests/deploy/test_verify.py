@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from networks import KINDS, randomise
 from torch import Tensor
 
-from rdlib.deploy.export import export
+from rdlib.deploy.export import export, verify
 from rdlib.deploy.fold import fold
-from rdlib.deploy.verify import verify
 from rdlib.images import dataset as data
 from rdlib.models import Architecture, StagedResNet, resnet
 
