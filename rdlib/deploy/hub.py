@@ -35,11 +35,7 @@ class Published(StagedResNet, PyTorchModelHubMixin, library_name="rdlib", licens
     """
 
     def __init__(
-        self,
-        architecture: Architecture,
-        about: dict[str, Any],
-        weights_sha256: str,
-        record: dict[str, Any] | None = None,
+        self, architecture: Architecture, about: dict[str, Any], weights_sha256: str, record: dict[str, Any] | None
     ):
         super().__init__(replace(architecture, counts=tuple(architecture.counts)))  # JSON knows no tuples
         self.about, self.weights_sha256, self.record = about, weights_sha256, record
@@ -64,20 +60,21 @@ def save_pretrained(
     Raises DeployError for a network that was folded, pruned or is not in float32, for weights other than the record's
     or trained elsewhere, for missing facts, and where the folder is not empty or cannot be written.
     """
-    require_trainable(network)
+    if not isinstance(network, StagedResNet):
+        raise DeployError(f"only rdlib's networks can be published, not a {type(network).__name__}")
     if missing := [name for name in ABOUT if name not in about]:
         raise DeployError(f"a published network needs {', '.join(missing)} of its images: pass them in about")
-    facts, digest, known = {name: plain_value(about[name]) for name in ABOUT}, sha256_of_weights(network), None
+    digest, known = sha256_of_weights(network), None
     if record is not None:
         require_ours(record, digest)
-        known = {
-            name: value for name, value in json.loads(record.to_json()).items() if name not in ("history", "digest")
-        }
+        known = json.loads(record.to_json())
+        del known["history"], known["digest"]
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DeployError(f"{folder.name} is there and not empty: publish into a new folder")
-    with torch.random.fork_rng(devices=[]):
-        published = Published(network.architecture, facts, digest, known)
-    published.load_state_dict(network.state_dict())
+    with torch.device("meta"):
+        published = Published(network.architecture, {name: plain_value(about[name]) for name in ABOUT}, digest, known)
+    require_same_layers(network, published)
+    published.load_state_dict(network.state_dict(), assign=True)
     with explained(folder, "place"), tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary, quiet():
         published.save_pretrained(made := Path(temporary) / folder.name)
         os.replace(made, folder)
@@ -129,13 +126,9 @@ def fetched(where: Path | str, revision: str | None) -> Path:
         ) from error
 
 
-def require_trainable(network: StagedResNet) -> None:
+def require_same_layers(network: StagedResNet, built: StagedResNet) -> None:
     """Raise DeployError unless the layers are those that the architecture builds."""
-    if not isinstance(network, StagedResNet):
-        raise DeployError(f"only rdlib's networks can be published, not a {type(network).__name__}")
-    with torch.device("meta"):
-        expected = StagedResNet(network.architecture).state_dict()
-    found = network.state_dict()
+    found, expected = network.state_dict(), built.state_dict()
     for name in [*expected, *found]:
         if name not in found or name not in expected or found[name].shape != expected[name].shape:
             raise DeployError(
