@@ -1,5 +1,6 @@
 """From a trained network to a verified file, and a short report on it."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor
 
 from rdlib.deploy import planner
-from rdlib.deploy.export import OPSET, export, written_whole
+from rdlib.deploy.export import OPSET, Deployed, Verification, explained, export, require_target, verify
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import Graph
 from rdlib.deploy.quantize import quantize
-from rdlib.deploy.verify import Deployed, Verification, verify
 from rdlib.distributed import Shard
+from rdlib.files import whole
 from rdlib.images.dataset import Images
 from rdlib.models import StagedResNet
 from rdlib.train import evaluate
@@ -38,39 +39,31 @@ class Delivery:
 
     def lines(self) -> list[str]:
         """The report, a line a fact."""
-        graph, kind = self.verification.graph, "int8" if self.int8 else "float32"
+        kind, before = ("int8", "before quantisation ") if self.int8 else ("float32", "")
         found = [f"{self.path.name}: {size(self.path.stat().st_size)}, {kind}"]
-        if graph is not None:
-            written = self.int8 or self.verification  # int8 has other operators, and a runtime other fusions
-            found += [*described(written.graph or graph), *costs(graph), additions(written)]
+        written = self.int8 or self.verification  # int8 has other operators, and a runtime other fusions
+        if self.verification.graph and written.graph:
+            found += [*described(written.graph, self.verification.graph), additions(written)]
         compared = f"on {self.verification.images} test images"
-        before = "before quantisation " if self.int8 else ""
         found.append(
             f"{before}same as eager PyTorch {compared}: equal top-1 on {self.verification.equal_top1}, "
             f"largest difference of a logit {self.verification.difference:.1e}"
         )
-        if self.int8 is not None:
+        if self.int8:
             found.append(f"int8 {compared}: equal top-1 on {self.int8.equal_top1}")
         return [*found, f"test top-1: network {self.network_top1:.2f} %, this file {self.file_top1:.2f} %"]
 
 
-def described(graph: Graph) -> list[str]:
-    """Signature and operators of a file."""
-    ends = (graph.shapes[graph.input][1:], graph.shapes[graph.output][1:])
+def described(written: Graph, float32: Graph) -> list[str]:
+    """Signature and operators of a file, and what its network costs in float32."""
+    ends = (written.shapes[written.input][1:], written.shapes[written.output][1:])
     taken, given = (" x ".join(["N", *map(str, shape)]) for shape in ends)
-    operators = ", ".join(f"{count} {name}" for name, count in graph.operators.items())
+    peaks = ", ".join(f"{size(planner.plan(float32, name).peak)} ({name})" for name in planner.EXECUTORS)
     return [
-        f"input {graph.input} [{taken}] float32, normalised; output {graph.output} [{given}]; ONNX opset {OPSET}",
-        f"operators: {operators}",
-    ]
-
-
-def costs(graph: Graph) -> list[str]:
-    """What a float32 network costs."""
-    peaks = ", ".join(f"{size(planner.plan(graph, name).peak)} ({name})" for name in planner.EXECUTORS)
-    return [
-        f"{graph.parameters:,} parameters, {graph.macs:,} multiply-additions an image",
-        f"feature maps of one image, float32: {size(planner.traffic(graph))} written; planned peak {peaks}",
+        f"input {written.input} [{taken}] float32, normalised; output {written.output} [{given}]; ONNX opset {OPSET}",
+        f"operators: {', '.join(f'{count} {name}' for name, count in written.operators.items())}",
+        f"{float32.parameters:,} parameters, {float32.macs:,} multiply-additions an image",
+        f"feature maps of one image, float32: {size(planner.traffic(float32))} written; planned peak {peaks}",
     ]
 
 
@@ -100,18 +93,21 @@ def deliver(
     mean and deviation that normalise its images, and `about`. Raises DeployError where anything fails; no file is left
     that was not verified.
     """
+    require_target(to)
     facts = {"dataset": images.name, "classes": images.classes, "side": images.side}
     facts |= {"resize": images.resize, "mean": images.mean.tolist(), "std": images.std.tolist(), **(about or {})}
     folded = fold(network.eval())
     test = batches(images, images.test, COMPARED)
-    with written_whole(to) as final, tempfile.TemporaryDirectory() as folder:
-        float_file = export(folded, Path(folder) / f"float{to.suffix}" if int8 else final, images.side, facts)
-        verification, compared = verify(network, float_file, test), None
+    with tempfile.TemporaryDirectory() as folder:
+        file = export(folded, Path(folder) / to.name, images.side, facts)
+        verification, compared = verify(network, file, test), None
         if int8:
-            quantize(float_file, final, batches(images, images.train, CALIBRATION))
-            compared = verify(network, final, test, tolerance=None)
+            quantize(file, file, batches(images, images.train, CALIBRATION))
+            compared = verify(network, file, test, tolerance=None)
         before = evaluate(network, images, images.test).top1
-        after = evaluate(Deployed(final), images, images.test).top1
+        after = evaluate(Deployed(file), images, images.test).top1
+        with explained(to), whole(to) as temporary:
+            shutil.copyfile(file, temporary)
     return Delivery(to, before, after, verification, compared)
 
 

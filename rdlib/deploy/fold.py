@@ -16,12 +16,9 @@ Network = TypeVar("Network", bound=nn.Module)
 def fold(network: Network) -> Network:
     """A copy of a network in eval mode in which convolutions have biases and no BatchNorm is left.
 
-    W' = gamma / sqrt(var + eps) W, b' = beta - gamma mean / sqrt(var + eps), per output channel; a
-    reparametrised convolution is first replaced by its `folded` one. The given network is left as it is.
-
-    Every BatchNorm must be registered straight after the convolution that feeds it, as in `rdlib.models` and in
-    torchvision's ResNets. Raises DeployError for a network in training mode (its BatchNorm would use the statistics of
-    the batch) and where a BatchNorm has no convolution.
+    W' = gamma / sqrt(var + eps) W, b' = beta - gamma mean / sqrt(var + eps), per output channel; a reparametrised
+    convolution is first replaced by its `folded` one. Every BatchNorm must be registered straight after the convolution
+    that feeds it, as in torchvision's ResNets. Raises DeployError where it is not, and for a network in training mode.
     """
     if any(module.training for module in network.modules()):
         raise DeployError("a network in training mode cannot be folded: call network.eval() first")
@@ -37,7 +34,9 @@ def fold(network: Network) -> Network:
             if isinstance(child, _BatchNorm):
                 if not isinstance(previous, nn.Conv2d):
                     raise DeployError(f"the BatchNorm {name} follows no convolution, so it cannot be folded")
-                setattr(parent, fed_by, fuse_conv_bn_eval(previous, child))
+                fused = fuse_conv_bn_eval(previous, child)
+                fused.__class__ = nn.Conv2d  # a Projection learns by another way, which knows no bias
+                setattr(parent, fed_by, fused)
                 setattr(parent, name, nn.Identity())
             fed_by, previous = name, child
     return folded.eval().requires_grad_(False)

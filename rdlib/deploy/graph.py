@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rdlib.errors import DeployError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 FLOAT = 4  # bytes
 
@@ -56,26 +56,31 @@ class Graph:
         return tuple(node for node in self.nodes if len(node.inputs) > 1)
 
 
-def read_graph(model: "Path | ModelProto", batch: int = 1) -> Graph:
-    """Read an ONNX file or model for a batch size.
+def load_onnx(path: Path) -> "ModelProto":
+    """Raises DeployError for a file that is no ONNX."""
+    import onnx
+
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's own, of no public class
+        raise DeployError(f"{path.name} is not a readable ONNX file") from error
+
+
+def read_graph(path: Path, batch: int = 1) -> Graph:
+    """Read an ONNX file for a batch size.
 
     Shapes and multiply-additions are known for standard operators; those that a runtime invented have none. Raises
     DeployError for a file that is no ONNX network with one input and one output.
     """
     import onnx
 
-    if isinstance(model, Path):
-        try:
-            model = onnx.load(model)
-        except Exception as error:  # protobuf's own, of no public class
-            raise DeployError(f"{model.name} is not a readable ONNX file") from error
-    graph = onnx.ModelProto.FromString(model.SerializeToString()).graph
+    model = load_onnx(path)
+    graph = model.graph
     weights = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise DeployError(
-            f"a network with one input and one output is needed, this has {len(inputs)} and {len(graph.output)}"
-        )
+        has = f"{len(inputs)} and {len(graph.output)}"
+        raise DeployError(f"a network with one input and one output is needed, this has {has}")
     inputs[0].type.tensor_type.shape.dim[0].dim_value = batch
     fixed = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
@@ -85,20 +90,12 @@ def read_graph(model: "Path | ModelProto", batch: int = 1) -> Graph:
     parameters = sum(math.prod(t.dims) for t in graph.initializer if t.dims and t.data_type != indices)
     nodes = []
     for node in graph.node:
-        maps = tuple(name for name in node.input if name and name not in weights)
+        maps, written = tuple(name for name in node.input if name and name not in weights), node.output[0]
         if not maps:  # computed from weights alone, such as an int8 weight's float form
             weights |= dict.fromkeys(node.output, weights[node.input[0]] if node.input else ())
             continue
-        macs = multiply_additions(node, weights, shapes)
-        nodes.append(Node(node.name or node.output[0], node.op_type, maps, node.output[0], macs))
+        macs = 0
+        if node.op_type in ("Conv", "Gemm") and written in shapes:  # weights [out, in / groups, kh, kw] or [out, in]
+            macs = math.prod(shapes[written]) * math.prod(weights[node.input[1]][1:])
+        nodes.append(Node(node.name or written, node.op_type, maps, written, macs))
     return Graph(tuple(nodes), shapes, inputs[0].name, graph.output[0].name, parameters)
-
-
-def multiply_additions(
-    node: "NodeProto", weights: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]
-) -> int:
-    """Of a convolution (each output value: the kernel's in-channels x height x width) or a matrix product."""
-    if node.op_type not in ("Conv", "Gemm") or node.output[0] not in shapes:
-        return 0
-    weight = weights[node.input[1]]  # [out, in / groups, kh, kw], or Gemm's [out, in]
-    return math.prod(shapes[node.output[0]]) * math.prod(weight[1:])

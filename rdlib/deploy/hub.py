@@ -7,18 +7,18 @@ Face Hub's layout. `save_pretrained` writes it and uploads nothing; `from_pretra
 import hashlib
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import save
 from torch import Tensor
 
-from rdlib.deploy.export import quiet
+from rdlib.deploy.export import explained, quiet
 from rdlib.errors import DeployError
 from rdlib.models import KINDS, Architecture, StagedResNet
 from rdlib.runs.run import Record, Run
@@ -27,7 +27,7 @@ FILES = ("config.json", "model.safetensors", "README.md")
 ABOUT = ("dataset", "classes", "side", "mean", "std")
 
 
-class Published(StagedResNet):
+class Published(StagedResNet, PyTorchModelHubMixin, library_name="rdlib", license="apache-2.0"):
     """A trained network together with what its user needs.
 
     about: name of the data set, its classes, side of the images in pixels, mean and std of their channels in units of
@@ -35,11 +35,7 @@ class Published(StagedResNet):
     """
 
     def __init__(
-        self,
-        architecture: Architecture,
-        about: dict[str, Any],
-        weights_sha256: str,
-        record: dict[str, Any] | None = None,
+        self, architecture: Architecture, about: dict[str, Any], weights_sha256: str, record: dict[str, Any] | None
     ):
         super().__init__(replace(architecture, counts=tuple(architecture.counts)))  # JSON knows no tuples
         self.about, self.weights_sha256, self.record = about, weights_sha256, record
@@ -48,6 +44,9 @@ class Published(StagedResNet):
         """uint8 [N, 3, H, W] -> what the network takes: float32, zero mean and unit deviation."""
         mean, std = (torch.tensor(self.about[x], device=images.device).view(1, 3, 1, 1) for x in ("mean", "std"))
         return (images / 255 - mean) / std
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        return ModelCard(card(self))
 
 
 def save_pretrained(
@@ -61,19 +60,24 @@ def save_pretrained(
     Raises DeployError for a network that was folded, pruned or is not in float32, for weights other than the record's
     or trained elsewhere, for missing facts, and where the folder is not empty or cannot be written.
     """
-    require_trainable(network)
-    facts = {name: plain_value(about[name]) for name in ABOUT if name in about}
-    if missing := [name for name in ABOUT if name not in facts]:
+    if not isinstance(network, StagedResNet):
+        raise DeployError(f"only rdlib's networks can be published, not a {type(network).__name__}")
+    if missing := [name for name in ABOUT if name not in about]:
         raise DeployError(f"a published network needs {', '.join(missing)} of its images: pass them in about")
-    digest = sha256_of_weights(network)
+    digest, known = sha256_of_weights(network), None
     if record is not None:
         require_ours(record, digest)
-    with torch.random.fork_rng(devices=[]):
-        published = hub_class()(
-            network.architecture, facts, digest, None if record is None else without_history(record)
-        )
-    published.load_state_dict(network.state_dict())
-    write(published, folder)
+        known = json.loads(record.to_json())
+        del known["history"], known["digest"]
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DeployError(f"{folder.name} is there and not empty: publish into a new folder")
+    with torch.device("meta"):
+        published = Published(network.architecture, {name: plain_value(about[name]) for name in ABOUT}, digest, known)
+    require_same_layers(network, published)
+    published.load_state_dict(network.state_dict(), assign=True)
+    with explained(folder, "place"), tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary, quiet():
+        published.save_pretrained(made := Path(temporary) / folder.name)
+        os.replace(made, folder)
     return folder
 
 
@@ -84,17 +88,19 @@ def from_pretrained(where: Path | str, revision: str | None = None) -> Published
     a folder or repository that is absent, cannot be fetched, is no network of ours, or whose weights are not those that
     it names.
     """
-    folder = Path(where) if Path(where).is_dir() else fetched(where, revision)
-    for name in FILES[:2]:
-        if not (folder / name).is_file():
-            raise DeployError(f"{where_name(where)} has no {name}: it is no network that rdlib has published")
+    folder, name = Path(where), where.name if isinstance(where, Path) else where
+    if not folder.is_dir():
+        folder = fetched(where, revision)
+    for file in FILES[:2]:
+        if not (folder / file).is_file():
+            raise DeployError(f"{name} has no {file}: it is no network that rdlib has published")
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            network: Published = hub_class().from_pretrained(folder, strict=True)  # type: ignore[attr-defined]
+            network = Published.from_pretrained(folder, strict=True)
     except Exception as error:  # of JSON, of safetensors, of a layer that does not fit
-        raise DeployError(f"{where_name(where)} is damaged or no network of rdlib: fetch or save it again") from error
+        raise DeployError(f"{name} is damaged or no network of rdlib: fetch or save it again") from error
     if sha256_of_weights(network) != network.weights_sha256:
-        raise DeployError(f"the weights in {where_name(where)} are not those that it names: fetch or save it again")
+        raise DeployError(f"the weights in {name} are not those that it names: fetch or save it again")
     return network
 
 
@@ -107,17 +113,10 @@ def plain_value(value: Any) -> Any:
         raise DeployError(f"{value!r} cannot be published: pass numbers, words and lists in about") from error
 
 
-def where_name(where: Path | str) -> str:
-    """For messages: of a folder the last part, of a repository id all of it."""
-    return where.name if isinstance(where, Path) else where
-
-
 def fetched(where: Path | str, revision: str | None) -> Path:
     """The folder of a repository of the Hub, downloaded or from the cache."""
     if isinstance(where, Path):
         raise DeployError(f"there is no folder {where.name}: name one that `save_pretrained` wrote, or a repository id")
-    from huggingface_hub import snapshot_download
-
     try:
         with quiet():
             return Path(snapshot_download(where, revision=revision, allow_patterns=list(FILES)))
@@ -127,42 +126,9 @@ def fetched(where: Path | str, revision: str | None) -> Path:
         ) from error
 
 
-@cache
-def hub_class() -> type[Published]:
-    """Published with huggingface_hub's mixin, which a machine that only trains need not have."""
-    from huggingface_hub import ModelCard, PyTorchModelHubMixin
-
-    class PublishedOnHub(Published, PyTorchModelHubMixin, library_name="rdlib", license="apache-2.0"):
-        def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-            return ModelCard(card(self))
-
-    return PublishedOnHub
-
-
-def write(published: Published, folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DeployError(f"{folder.name} is there and not empty: publish into a new folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        temporary.mkdir()
-        with quiet():
-            published.save_pretrained(temporary)  # type: ignore[operator]
-        os.replace(temporary, folder)
-    except OSError as error:
-        raise DeployError(
-            f"cannot write {folder.name} ({error.strerror}): choose a place that exists and is writable"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def require_trainable(network: StagedResNet) -> None:
+def require_same_layers(network: StagedResNet, built: StagedResNet) -> None:
     """Raise DeployError unless the layers are those that the architecture builds."""
-    if not isinstance(network, StagedResNet):
-        raise DeployError(f"only rdlib's networks can be published, not a {type(network).__name__}")
-    with torch.device("meta"):
-        expected = StagedResNet(network.architecture).state_dict()
-    found = network.state_dict()
+    found, expected = network.state_dict(), built.state_dict()
     for name in [*expected, *found]:
         if name not in found or name not in expected or found[name].shape != expected[name].shape:
             raise DeployError(
@@ -182,10 +148,6 @@ def require_ours(record: Record, digest: str) -> None:
         )
 
 
-def without_history(record: Record) -> dict[str, Any]:
-    return {name: value for name, value in json.loads(record.to_json()).items() if name not in ("history", "digest")}
-
-
 def sha256_of_weights(network: StagedResNet) -> str:
     """Of the file that a store holds of this network."""
     return hashlib.sha256(save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})).hexdigest()
@@ -193,12 +155,9 @@ def sha256_of_weights(network: StagedResNet) -> str:
 
 def card(network: Published) -> str:
     """The model card: metadata of the Hub and Markdown; every number is the record's."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    of, about = network.architecture, network.about
+    of, about, results = network.architecture, network.about, None
     depth = 2 + sum(of.counts) * (3 if of.block == "bottleneck" else 2)
     title = f"{KINDS[of.shortcuts].format(depth)}, on {about['dataset']}"
-    results = None
     rows = {
         "architecture": listed(asdict(of)),
         "images": f"RGB, side {about['side']}; mean {listed(about['mean'])}, deviation {listed(about['std'])}",
@@ -219,7 +178,6 @@ def card(network: Published) -> str:
             metric_value=record.top1,
         )
         results = [result]
-    rows["SHA-256 of the weights"] = network.weights_sha256
     data = ModelCardData(
         license="apache-2.0",
         library_name="rdlib",
@@ -228,7 +186,8 @@ def card(network: Published) -> str:
         model_name=title,
         eval_results=results,
     )
-    return CARD.format(metadata=data.to_yaml(), title=title, table=table(rows), limits=table(LIMITS))
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return CARD.format(metadata=data.to_yaml(), title=title, table=table, weights_sha256=network.weights_sha256)
 
 
 def rows_of(record: Record) -> dict[str, Any]:
@@ -259,18 +218,6 @@ def listed(values: Any) -> str:
     return ", ".join(f"{value:.4f}" for value in values)
 
 
-def table(rows: Mapping[str, Any]) -> str:
-    lines = (f"| {name} | {value} |" for name, value in rows.items())
-    return "\n".join(["| | |", "| --- | --- |", *lines])
-
-
-LIMITS = {
-    "purpose": "research code: made to test a paper's claims, not for decisions about people or safety",
-    "evidence": "one run; compare methods with the tables over several seeds, not with this number",
-    "data": "knows the classes of its data set alone, and answers with one of them whatever it is shown",
-    "robustness": "not measured: other cameras, noise, shifted data, adversarial images",
-    "protocol": 'where it says "reduced", the recipe is shorter or the data smaller than the paper\'s',
-}
 CARD = """---
 {metadata}
 ---
@@ -290,9 +237,18 @@ label = network.about["classes"][int(logits[0].argmax())]
 
 ## Where it comes from
 
+| | |
+| --- | --- |
 {table}
+| SHA-256 of the weights | {weights_sha256} |
 
 ## Limits
 
-{limits}
+| | |
+| --- | --- |
+| purpose | research code: made to test a paper's claims, not for decisions about people or safety |
+| evidence | one run; compare methods with the tables over several seeds, not with this number |
+| data | knows the classes of its data set alone, and answers with one of them whatever it is shown |
+| robustness | not measured: other cameras, noise, shifted data, adversarial images |
+| protocol | where it says "reduced", the recipe is shorter or the data smaller than the paper's |
 """

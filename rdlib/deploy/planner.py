@@ -54,7 +54,6 @@ class Step:
 class Plan:
     """The forward pass under one executor, operator by operator."""
 
-    executor: str
     steps: tuple[Step, ...]
 
     @property
@@ -88,14 +87,11 @@ def plan(graph: Graph, executor: str) -> Plan:
     unknown = [node.op for node in graph.nodes if not all(graph.shapes.get(node.output, (0,)))]
     if unknown:
         raise DeployError(f"the shape of what {unknown[0]} writes is unknown: plan the network as it was exported")
-    order = {node.output: i for i, node in enumerate(graph.nodes)}
-    buffer = buffers(graph, executor)
+    order, last, main = places(graph), last_reads(graph), main_path_reads(graph)
     kept: dict[str, list[str]] = defaultdict(list)  # buffer -> the maps that pass through it, in the order of writing
-    for name in order:
-        if buffer[name] != graph.input:
-            kept[buffer[name]].append(name)
-    last = last_reads(graph)
-    main = main_path_reads(graph)
+    for name, buffer in buffers(graph, executor).items():
+        if buffer != graph.input:
+            kept[buffer].append(name)
     steps = []
     for i, node in enumerate(graph.nodes):
         alive = []
@@ -105,7 +101,7 @@ def plan(graph: Graph, executor: str) -> Plan:
                 shortcut = all(main.get(name, -1) < i for name in written)
                 alive.append(Held(written[-1], graph.shapes[written[-1]], shortcut))
         steps.append(Step(node, tuple(alive)))
-    return Plan(executor, tuple(steps))
+    return Plan(tuple(steps))
 
 
 def traffic(graph: Graph, executor: str = OUT_OF_PLACE) -> int:
@@ -126,8 +122,7 @@ def traffic(graph: Graph, executor: str = OUT_OF_PLACE) -> int:
 def buffers(graph: Graph, executor: str) -> dict[str, str]:
     """The buffer of each feature map, named after the first map in it; the executor decides who shares one."""
     overwriting = ("Relu",) if executor == OUT_OF_PLACE else ("Relu", "Add")
-    order = {node.output: i for i, node in enumerate(graph.nodes)}
-    last = last_reads(graph)
+    order, last = places(graph), last_reads(graph)
     buffer, end = {graph.input: graph.input}, {graph.input: len(graph.nodes)}  # the caller's input is never overwritten
 
     def free(name: str, first: int, until: int) -> bool:
@@ -151,9 +146,14 @@ def buffers(graph: Graph, executor: str) -> dict[str, str]:
     return buffer
 
 
+def places(graph: Graph) -> dict[str, int]:
+    """The place of the operator that writes each map."""
+    return {node.output: i for i, node in enumerate(graph.nodes)}
+
+
 def last_reads(graph: Graph) -> dict[str, int]:
     """The place of the last operator that reads each map; a map nobody reads lives while it is written."""
-    last = {node.output: i for i, node in enumerate(graph.nodes)} | {graph.input: -1}
+    last = places(graph) | {graph.input: -1}
     for i, node in enumerate(graph.nodes):
         last |= dict.fromkeys(node.inputs, i)
     return last | {graph.output: len(graph.nodes)}
@@ -165,11 +165,9 @@ def main_path_reads(graph: Graph) -> dict[str, int]:
     length = {graph.input: 0}
     for node in graph.nodes:
         length[node.output] = 1 + max((length[name] for name in node.inputs), default=0)
-    order = {node.output: i for i, node in enumerate(graph.nodes)}
-    reads, name = {graph.output: len(graph.nodes)}, graph.output
-    while name in order and graph.nodes[order[name]].inputs:
-        node = graph.nodes[order[name]]
-        longest = max(node.inputs, key=length.__getitem__)
+    order, reads, name = places(graph), {graph.output: len(graph.nodes)}, graph.output
+    while name in order and (inputs := graph.nodes[order[name]].inputs):
+        longest = max(inputs, key=length.__getitem__)
         reads[longest] = order[name]
         name = longest
     return reads

@@ -1,16 +1,17 @@
 """Post-training int8 quantisation of an exported network, by ONNX Runtime's own tool."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from rdlib.deploy.export import INPUT, quiet, session, written_whole
-from rdlib.deploy.verify import about_of
+from rdlib.deploy.export import INPUT, about_of, explained, quiet, session
+from rdlib.deploy.graph import load_onnx
 from rdlib.errors import DeployError
+from rdlib.files import whole
 
 
 def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
@@ -30,26 +31,8 @@ def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     about_of(path)
-    batches = checked(path, calibration)
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            return next(batches, None)
-
-    with tempfile.TemporaryDirectory() as folder, written_whole(to) as temporary, quiet():
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(path, prepared)
-        quantize_static(prepared, temporary, Reader(), per_channel=True, activation_type=QuantType.QUInt8)
-        model, source = onnx.load(temporary), onnx.load(path, load_external_data=False)
-        onnx.helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props})
-        onnx.save(model, temporary)
-    return to
-
-
-def checked(path: Path, calibration: Iterable[Tensor]) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """The batches as the runtime takes them; raises DeployError for the first that does not fit, before any work."""
+    source, batches = load_onnx(path), list(calibration)
     wanted = session(path).get_inputs()[0].shape[1:]
-    batches = list(calibration)
     if not sum(map(len, batches)):
         raise DeployError("the calibration set is empty: give some hundred training images")
     for images in batches:
@@ -57,4 +40,17 @@ def checked(path: Path, calibration: Iterable[Tensor]) -> Iterator[dict[str, np.
             raise DeployError(f"calibration images are {list(images.shape[1:])}, the network takes {wanted}")
         if not images.isfinite().all():
             raise DeployError("a calibration image holds a value that is not finite: normalise as in training")
-    return iter([{INPUT: images.cpu().float().contiguous().numpy()} for images in batches])
+    feeds = iter([{INPUT: images.cpu().float().contiguous().numpy()} for images in batches])
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
+            return next(feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder, explained(to), whole(to) as temporary, quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(path, prepared)
+        quantize_static(prepared, temporary, Reader(), per_channel=True, activation_type=QuantType.QUInt8)
+        model = onnx.load(temporary)
+        onnx.helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props})
+        onnx.save(model, temporary)
+    return to

@@ -50,12 +50,10 @@ def remove_shortcut(block: Block) -> None:
     for conv in inner:
         reserve(conv, channels, beside)
         beside = channels
-    projection = None if block.downsample is None else block.downsample[0]
-    if projection is None:
-        merge(last, torch.eye(channels).to(last.weight)[:, :, None, None])
-    else:
-        assert isinstance(projection, nn.Conv2d)
-        merge(last, projection.weight, projection.bias)
+    kernel, shift = torch.eye(channels).to(last.weight)[:, :, None, None], torch.zeros(()).to(last.weight)
+    if block.downsample is not None:
+        kernel, shift = block.downsample[0].parameters()
+    merge(last, kernel, shift)
     block.shortcut, block.downsample = False, None
 
 
@@ -64,24 +62,19 @@ def reserve(conv: nn.Conv2d, channels: int, beside: int) -> None:
 
     beside: how many of them come in addition to the channels that it has read so far.
     """
+    assert conv.bias is not None  # the network is folded
     weight = F.pad(conv.weight, (0, 0, 0, 0, 0, beside))  # what it returned so far does not depend on them
-    inputs = weight.shape[1]
-    copies = weight.new_zeros(channels, *weight.shape[1:])
-    copies[range(channels), range(inputs - channels, inputs), weight.shape[2] // 2, weight.shape[3] // 2] = 1
-    bias = conv.bias
-    assert bias is not None  # the network is folded
-    set_weights(conv, torch.cat([weight, copies]), F.pad(bias, (0, channels)))
+    _, inputs, height, width = weight.shape
+    copies = weight.new_zeros(channels, inputs, height, width)
+    copies[range(channels), range(inputs - channels, inputs), height // 2, width // 2] = 1
+    set_weights(conv, torch.cat([weight, copies]), F.pad(conv.bias, (0, channels)))
 
 
-def merge(conv: nn.Conv2d, kernel: Tensor, shift: Tensor | None = None) -> None:
+def merge(conv: nn.Conv2d, kernel: Tensor, shift: Tensor) -> None:
     """Let a convolution also read the channels beside its own and add kernel (1x1) * them + shift to its result."""
     assert conv.bias is not None
     margin = conv.weight.shape[2] // 2
-    set_weights(
-        conv,
-        torch.cat([conv.weight, F.pad(kernel, (margin,) * 4)], 1),
-        conv.bias if shift is None else conv.bias + shift,
-    )
+    set_weights(conv, torch.cat([conv.weight, F.pad(kernel, (margin,) * 4)], 1), conv.bias + shift)
 
 
 def set_weights(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> None:

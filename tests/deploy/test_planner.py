@@ -98,15 +98,8 @@ def test_the_shortcut_of_a_block_is_held_from_its_last_use_on_the_main_path():
 
 
 def test_no_executor_writes_over_a_shortcut_that_is_needed_again():
-    twice = graph(
-        *("s = Conv x", "b = Conv s", "c = Add b s", "d = Conv c", "y = Add d s"),
-        x=1,
-        s=8,
-        b=8,
-        c=8,
-        d=8,
-        y=8,
-    )
+    sizes = {"x": 1} | dict.fromkeys("sbcdy", 8)
+    twice = graph("s = Conv x", "b = Conv s", "c = Add b s", "d = Conv c", "y = Add d s", **sizes)
     assert values(twice, OUT_OF_PLACE) == [8, 16, 24, 24, 24]
     assert values(twice, IN_PLACE) == [8, 16, 16, 24, 16]  # the first sum over b, the second over d or s
     assert values(twice, FUSED) == [8, 16, 16, 16, 8]

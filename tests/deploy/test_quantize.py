@@ -5,18 +5,11 @@ import pytest
 import torch
 from networks import randomise
 
-from rdlib.deploy.export import export
+from rdlib.deploy.export import Deployed, about_of, export, verify
 from rdlib.deploy.fold import fold
 from rdlib.deploy.quantize import quantize
-from rdlib.deploy.verify import Deployed, about_of, verify
 from rdlib.errors import DeployError
-from rdlib.images import dataset as data
 from rdlib.models import resnet
-
-
-@pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load("digits")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +22,10 @@ def exported(digits, tmp_path_factory):
     return network, path, calibration
 
 
-def test_an_int8_network_answers_nearly_the_same(digits, exported, tmp_path):
+def test_an_int8_network_answers_nearly_the_same(exported, test_images, tmp_path):
     network, path, calibration = exported
     to = quantize(path, tmp_path / "int8.onnx", calibration.split(32))
-    images = digits.normalise(digits.test.images).contiguous()
-    found = verify(network, to, images.split(100), tolerance=None)
+    found = verify(network, to, test_images.split(100), tolerance=None)
     assert found.equal_top1 > 450  # of 500
     assert found.difference > 1e-3  # so something was quantised
     assert found.adds_nothing
