@@ -156,7 +156,7 @@ def norm_after(conv: nn.Conv2d) -> nn.Module:
 
 
 class Projection(nn.Conv2d):
-    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
+    """A 1x1 convolution, [N, C, H, W] -> [N, C', H / stride, W / stride].
 
     oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
     channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
@@ -168,7 +168,7 @@ class Projection(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
             down, across = self.stride
-            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight)
+            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight, self.bias)
         return super().forward(x)
 
 
