@@ -12,6 +12,7 @@ from rdlib.deploy.export import INPUT, about_of, explained, quiet, session
 from rdlib.deploy.graph import load_onnx
 from rdlib.errors import DeployError
 from rdlib.files import whole
+from rdlib.runs.provenance import processor
 
 
 def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
@@ -49,8 +50,20 @@ def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
     with tempfile.TemporaryDirectory() as folder, explained(to), whole(to) as temporary, quiet():
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(path, prepared)
-        quantize_static(prepared, temporary, Reader(), per_channel=True, activation_type=QuantType.QUInt8)
+        quantize_static(
+            *(prepared, temporary, Reader()),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            reduce_range=saturates(),
+        )
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props})
         onnx.save(model, temporary)
     return to
+
+
+def saturates() -> bool:
+    """Whether this processor adds products of 8-bit numbers in 16 bits, as x86 without VNNI does: sums then overflow,
+    so weights get 7 bits here (ONNX Runtime's `reduce_range`). Elsewhere such a file is right too."""
+    flags = processor()[1]
+    return bool(flags & {"avx2", "sse4_2"}) and not flags & {"avx512_vnni", "avx_vnni"}
