@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row, make_row
-from rdlib.models import Shortcuts
+from rdlib.experiments.rows import CROSS_ENTROPY, Row, Teaching, listed, make_row
+from rdlib.experiments.rows import JOINTRD as BY_JOINTRD
+from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.recipe import IMAGENET_RECIPE, PAPER_RECIPE, Recipe
 from rdlib.runs.run import Run
 
 FROZEN, FULL, SCRATCH = "frozen", "full", "from scratch"
 START = {FROZEN: "backbone frozen", FULL: "everything learns", SCRATCH: "from scratch"}
-RESNET, PLAIN, JOINTRD, RELEASED = "ResNet", "plain", "plain, JointRD", "plain, downsampling kept, JointRD"
-NETWORKS: dict[str, tuple[Shortcuts, str]] = {  # how each was trained on the source
-    RESNET: ("all", "cross-entropy"),
-    PLAIN: ("none", "cross-entropy"),
-    JOINTRD: ("none", "JointRD"),
-    RELEASED: ("downsample", "JointRD"),
+RESNET, PLAIN, JOINTRD, RELEASED = "ResNet", "plain", "plain, JointRD", f"plain, {SHORTCUTS['downsample']}, JointRD"
+NETWORKS: dict[str, tuple[Shortcuts, Teaching]] = {  # how each was trained on the source
+    RESNET: ("all", CROSS_ENTROPY),
+    PLAIN: ("none", CROSS_ENTROPY),
+    JOINTRD: ("none", BY_JOINTRD),
+    RELEASED: ("downsample", BY_JOINTRD),
 }
 ALL = None  # shots: all training images
 
@@ -48,7 +49,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        return ", ".join(part for part in (f"{self.source} to {self.target}", self.note) if part)
+        return listed(f"{self.source} to {self.target}", self.note)
 
     @property
     def cases(self) -> list[tuple[str, str]]:
@@ -154,14 +155,14 @@ TASKS: dict[str, tuple[Task, ...]] = {  # by profile
 
 def sources(profile: Profile, task: Task) -> dict[str, Row]:
     """The networks as trained on the source, at the paper's learning rate; of ImageNet, those of table 4."""
-    recipe = profile.recipe if profile.full else replace(profile.recipe, learning_rate=PAPER_RECIPE.learning_rate)
-    there = replace(profile, dataset=task.source, recipe=recipe)
-    teachers = make_row(there, profile.depths[0], "cross-entropy", "all", None, f"on {task.source}")
+    gentle = profile if profile.full else profile.trained(learning_rate=PAPER_RECIPE.learning_rate)
+    there, where = replace(gentle, dataset=task.source), f"on {task.source}"
+    teachers = make_row(there, profile.depths[0], CROSS_ENTROPY, "all", conditions=where)
     found = {RESNET: teachers}
     for network in task.networks:
-        kept, taught_by = NETWORKS[network]
+        kept, taught = NETWORKS[network]
         if network != RESNET:
-            found[network] = make_row(there, profile.depths[0], taught_by, kept, teachers, f"on {task.source}")
+            found[network] = make_row(there, profile.depths[0], taught, kept, teachers, where)
     return found
 
 
@@ -171,7 +172,7 @@ def line(
 ) -> Line:  # fmt: skip
     """One cell; a seed starts from the source's run of that seed (of the only one, where there is one)."""
     start, network = case
-    kept, taught_by = NETWORKS[network]
+    kept, taught = NETWORKS[network]
     recipe = replace(task.recipes[shots], learning_rate=rate, holdout="tune" if tune else "test")
     size = (profile.depths[0], profile.width, kept)
     if start == SCRATCH:
@@ -184,10 +185,9 @@ def line(
             Run(task.target, "Transfer", *size, seed, recipe, {"backbone": start}, teacher) for seed, teacher in made
         )
     images = "all images" if shots is ALL else f"{shots} of each class"
-    where = [f"to {task.target}", *([task.note] if task.note else [])]
-    setting = ", ".join([*where, START[start], images, *([f"rate {rate:g}, tune split"] if tune else [])])
-    name = "ResNet" if kept == "all" else "plain"
-    return Line(task, network, start, shots, rate, Row(size[0], name, kept, taught_by, runs, None, setting))
+    tried = f"rate {rate:g}" * tune
+    conditions = listed(f"to {task.target}", task.note, START[start], images, tried)
+    return Line(task, network, start, shots, rate, Row(size[0], kept, taught, runs, conditions=conditions))
 
 
 def lines(profile: Profile) -> list[Line]:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rdlib.errors import RecordError, require_choice
-from rdlib.experiments.comparisons import ABLATIONS, HEIR, MATCHED
-from rdlib.experiments.rows import SHORTCUTS, TAUGHT
+from rdlib.experiments.comparisons import ABLATIONS, MATCHED
+from rdlib.experiments.rows import HEIR, TAUGHT
 from rdlib.methods import JointRD
+from rdlib.models import SHORTCUTS
 from rdlib.recipe import PAPER_OPTIONS, Recipe
 from rdlib.rivals.register import METHODS, WAYS
 from rdlib.runs.run import Record, Run, defaults_of
@@ -107,8 +108,8 @@ def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]]
         if way.both:
             heir, options = way.started_from_the_teacher()
             add(f"{way.name}, {HEIR}", heir.__name__, options, way.conv)
-    for name, (method, options) in TAUGHT.items():
-        add(name, method, options)
+    for taught in TAUGHT.values():
+        add(taught.name, taught.method, taught.options)
     for one in ABLATIONS:
         if issubclass(METHODS[one.method], JointRD):
             add(f"JointRD, {one.name}", one.method, one.options, one.conv)

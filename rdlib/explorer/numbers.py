@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from rdlib.experiments.rows import SHORTCUTS
 from rdlib.explorer.catalogue import APART, values
+from rdlib.models import SHORTCUTS
 
 PERCENT = ("mean", "std", "min", "max")
 STATISTICS = ("n", *PERCENT, "mixes")

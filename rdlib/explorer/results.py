@@ -11,12 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import SHORTCUTS, TAUGHT
+from rdlib.experiments.rows import TAUGHT
 from rdlib.experiments.tables import in_store
 from rdlib.explorer.catalogue import APART, SETTINGS, TOP1, catalogue, grouped, select, values
 from rdlib.explorer.numbers import STATISTICS, as_html, conditions, count, description, link, named, plainly
 from rdlib.explorer.panel import Panel, choice, fit, guarded
 from rdlib.figures.accuracy import COLOURS, NETWORK_COLOURS
+from rdlib.models import SHORTCUTS
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.store import Store
 

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets as widgets
 
 from rdlib.experiments.profiles import PROFILES, Profile
+from rdlib.experiments.rows import TAUGHT
 from rdlib.experiments.tables import COMPARISONS, TABLES, Cell, fill_command, records_of, rows_of
 from rdlib.explorer.live import NETWORKS, Live, rows_for
 from rdlib.explorer.panel import Panel, choice, guarded
@@ -55,7 +56,8 @@ class TrainingPanel(Panel):
         names = [(f"table {name}", name) for name in self.rows]
         first = next(iter(self.rows))
         options = [(row.name, row) for row in self.rows[first]]
-        start = [row for how in AT_FIRST for row in self.rows[first] if (row.shortcuts, row.method) == ("none", how)]
+        plain = [row for row in self.rows[first] if row.shortcuts == "none"]
+        start = [row for how in AT_FIRST for row in plain if row.teaching == TAUGHT[how]]
         self.tables = [choice(f"rdlib-training-table-{i}", f"{which} network of", names, first) for i, which in COUNTED]
         self.cells = [choice(f"rdlib-training-row-{i}", "row", options, start[i - 1]) for i, _ in COUNTED]
         seeds = [("all (mean and range)", ALL), *((str(seed), seed) for seed in self.profile.seeds)]
@@ -113,7 +115,8 @@ class TrainingPanel(Panel):
         table = next(table for table in self.tables if table is change.owner)
         cell = self.cells[self.tables.index(table)]
         before, rows = cell.value, self.rows[table.value]
-        same = [row for row in rows if (row.method, row.shortcuts) == (before.method, before.shortcuts)]
+        what = (before.teaching, before.cut, before.shortcuts)
+        same = [row for row in rows if (row.teaching, row.cut, row.shortcuts) == what]
         cell.unobserve(self.show, "value")  # drawn once, not for what the list happens to begin with
         cell.options = [(row.name, row) for row in rows]
         cell.value = next((row for row in same if row.depth == before.depth), (same or rows)[0])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rdlib.deploy.planner import Plan, Step
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, records_of
 from rdlib.measure.latency_record import Cell
 from rdlib.measure.speedup import Speedup
@@ -39,7 +39,7 @@ def style() -> None:
 
 def short_name(row: Row) -> str:
     """The key of COLOURS: what a reader calls a row."""
-    return row.network if row.method == "cross-entropy" else f"{row.network}, {row.method}"
+    return row.network if row.teaching == CROSS_ENTROPY else f"{row.network}, {row.method}"
 
 
 def learning_curves(curves: Mapping[str, Sequence[Epoch]], ax: Axes | None = None, epochs: int | None = None) -> Axes:
@@ -131,14 +131,14 @@ def accuracy(
 def tick(row: Row) -> str:
     kept = {"all": "", "downsample": ", downsampling kept", "none": ""}[row.shortcuts]
     name = f"{row.network}-{row.depth}{kept}"
-    return name if row.method == "cross-entropy" else f"{name}\n{row.method}"
+    return name if row.teaching == CROSS_ENTROPY else f"{name}\n{row.method}"
 
 
 def claim(rows: Sequence[Row], store: Store) -> Figure:
     """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
-    mean_curves([row for row in rows if row.method in ("cross-entropy", "JointRD")], store, left)
+    mean_curves([row for row in rows if row.teaching in (CROSS_ENTROPY, JOINTRD)], store, left)
     rate = rows[0].runs[0].recipe.learning_rate
     title = f"learning rate {rate:g}; mean of the seeds, band from lowest to highest"
     left.set_title(title, fontsize=10, color="#555")

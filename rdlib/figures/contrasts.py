@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rdlib.experiments.rows import Row
-from rdlib.paper.contrasts import BETTER, WORSE, verdict
-from rdlib.paper.differences import bounds, difference
+from rdlib.paper.statistics import BETTER, WORSE, bounds, difference
+from rdlib.paper.statistics import better_or_worse as verdict
 from rdlib.runs.store import Store
 
 VERDICTS = {BETTER: "#009e73", WORSE: "#d55e00"}  # all others grey

@@ -5,24 +5,24 @@ from dataclasses import replace
 from itertools import product
 
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import SHORTCUTS, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, JOINTRD, Row, listed
 from rdlib.experiments.tables import cell, fill_command, in_store, paper, records_of, rows_of, table3
 from rdlib.measure import memory, speedup
 from rdlib.measure.latency_record import COMMAND, LatencyRecord
 from rdlib.measure.latency_record import records as latency_records
-from rdlib.models import KINDS, Shortcuts
-from rdlib.paper.differences import LEAST, SAME_LEVEL, bounds, difference, find
-from rdlib.paper.readings import (
+from rdlib.models import KINDS, SHORTCUTS, Shortcuts
+from rdlib.paper.readings import FULL, Reading, claimed, claimed_value, told
+from rdlib.paper.statistics import (
     FAILS,
-    FULL,
     HOLDS,
     IN_PART,
+    LEAST,
     NOT_RUN,
+    SAME_LEVEL,
     UNDECIDED,
-    Reading,
-    claimed,
-    claimed_value,
-    told,
+    bounds,
+    difference,
+    find,
 )
 from rdlib.runs.store import Store
 
@@ -33,7 +33,7 @@ NOTEBOOK_OF = {
     "4": "05_table4_imagenet",
     "depth": "08_who_teaches_early_layers",
 }
-STUDENTS = ("JointRD", "JointRD, joint teacher")
+STUDENTS = (JOINTRD, JOINT_TEACHER)
 NEAR = 5.0  # points within which a share is "about" the claimed one
 DEPLOYED = (50, 224)  # depth and side of the paper's claims on memory and speed
 OTHER_DEVICE = "other device"  # than the paper's mobile NPU, which is not at hand
@@ -75,16 +75,20 @@ def levels(store: Store) -> list[Reading]:
     papers_first = sorted(PROFILES.values(), key=lambda profile: profile.dataset == "digits")
     for profile, table in product(papers_first, NOTEBOOK_OF):
         rows = rows_of(profile, table)
-        for jointrd in (row for row in rows if row.method in STUDENTS and row.runs not in seen):
+        for jointrd in (row for row in rows if row.teaching in STUDENTS and row.runs not in seen):
             seen.add(jointrd.runs)  # a cell that stands in two tables is one reading
-            resnet, plain = (find(rows, jointrd.depth, "cross-entropy", kept) for kept in ("all", jointrd.shortcuts))
+            resnet, plain = (find(rows, jointrd.depth, CROSS_ENTROPY, kept) for kept in ("all", jointrd.shortcuts))
             gap, verdict = difference(jointrd, resnet, store), same_level(jointrd, resnet, plain, store)
-            teacher = jointrd.method.removeprefix("JointRD").removeprefix(", ")
-            what = (SHORTCUTS[jointrd.shortcuts], teacher, resnet.setting)
+            what = listed(
+                f"{profile.name}-{resnet.depth}",
+                SHORTCUTS[jointrd.shortcuts],
+                "joint teacher" * (jointrd.teaching == JOINT_TEACHER),
+                resnet.setting,
+            )
             key = "claim_accuracy_imagenet" if profile.dataset == "imagenet" else "claim_accuracy"
             blank = Reading(
                 f"same level as ResNet, {DATA[profile.dataset]}",
-                f"{profile.name}-{resnet.depth}, {', '.join(part for part in what if part)}",
+                what,
                 told(key) if profile.full else "",
                 protocol=protocol_of(jointrd, store),
                 look=NOTEBOOK_OF[table],

@@ -11,19 +11,21 @@ from typing import Any
 import pandas as pd
 
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
+from rdlib.experiments import rows as taught
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import Cell, fill_command, rows_of
+from rdlib.experiments.rows import Row, Teaching
+from rdlib.experiments.tables import Cell, fill_command, lean, records_of, rows_of
 from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
-from rdlib.paper.differences import bounds, interval
+from rdlib.paper.statistics import ABOVE, BELOW, NOT_APART, interval, side
+from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 
 SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"
-PLAIN, JOINTRD = ("cross-entropy", SCRATCH), ("JointRD", SCRATCH)
+PLAIN, JOINTRD = (taught.CROSS_ENTROPY, SCRATCH), (taught.JOINTRD, SCRATCH)
 TRAINING = ("step (x plain)", "images/s", "TFLOP", "teacher's", "both (x plain)", "needs teacher")
 COUNTED = ("parameters", "MACs (M)", "adds", "traffic (KiB)", "peak (KiB)", "fused")
 TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
@@ -31,14 +33,20 @@ TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
 
 @dataclass(frozen=True)
 class Line:
-    """One way. top1: percent by seed, where known. training and network: its parts of the cost record, or empty."""
+    """One way. top1: percent by seed, where known. training and network: its parts of the cost record, or empty.
 
-    way: str
+    made: how its network was taught and made smaller, in words. adds: whether the deployed network has additions.
+    plain: whether it deploys the very network that the plain one is. cut: how a ResNet was made smaller, in words.
+    """
+
+    made: str
     start: str
     top1: Mapping[int, float]
     wanted: int
-    adds: bool  # whether the deployed network has additions
-    plain: bool  # whether it deploys the very network that the plain one is
+    adds: bool
+    plain: bool
+    teaching: Teaching | None = None
+    cut: str = ""
     rate: float = 0.0  # peak learning rate
     training: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
@@ -49,9 +57,8 @@ class Line:
         return Cell(tuple(self.top1.values()), self.wanted)
 
     @property
-    def whole(self) -> bool:
-        """Whether every seed has a record."""
-        return len(self.top1) == self.wanted
+    def way(self) -> str:
+        return f"ResNet, {self.made}" if self.adds else self.made
 
     @property
     def name(self) -> str:
@@ -84,17 +91,30 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
 
 
 def line_of(row: Row, store: Store, train: str, costs: Mapping[str, Any], key: str, measure: str) -> Line:
-    records = [record for run in row.runs if (record := store.record(run)) is not None]
-    top1 = {record.run.seed: record.top1 for record in records}
+    top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
     training = costs.get("ways", {}).get(key, {})
     network = costs["networks"][training["deploys"]] if training else {}
     lacks = [] if len(top1) == len(row.runs) else [train]
     lacks += [] if training else [measure]
-    bare = row.shortcuts == "none"
-    way = row.method if bare else f"ResNet, {row.method.removesuffix(', fine-tuned')}"
-    run = row.runs[0]
-    what = (way, start_of(run), top1, len(row.runs), not bare, bare, run.recipe.learning_rate)
-    return Line(*what, training, network, "; ".join(lacks))
+    bare, run = row.shortcuts == "none", row.runs[0]
+    return Line(
+        made=row.cut if pruned(row.teaching) else row.method,
+        start=start_of(run),
+        top1=top1,
+        wanted=len(row.runs),
+        adds=not bare,
+        plain=bare,
+        teaching=row.teaching,
+        cut=row.cut,
+        rate=run.recipe.learning_rate,
+        training=training,
+        network=network,
+        to_fill="; ".join(lacks),
+    )
+
+
+def pruned(teaching: Teaching | None) -> bool:
+    return teaching is not None and teaching.method == FineTuned.__name__
 
 
 def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str) -> Line:
@@ -112,12 +132,13 @@ def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str
     network = costs.get("networks", {}).get(RMNET, {})
     lacks = "" if len(top1) == len(resnet.runs) else measure
     rate = resnet.runs[0].recipe.learning_rate
-    return Line(RMNET, TEACHER, top1, len(resnet.runs), False, False, rate, training, network, lacks)
+    what = (RMNET, TEACHER, top1, len(resnet.runs), False, False)
+    return Line(*what, rate=rate, training=training, network=network, to_fill=lacks)
 
 
-def one_of(found: Sequence[Line], which: tuple[str, str]) -> Line:
-    """The line of a way and a start, such as PLAIN or JOINTRD."""
-    return next(line for line in found if (line.way, line.start) == which)
+def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
+    """The line of a plain network's teaching and start, such as PLAIN or JOINTRD."""
+    return next(line for line in found if (line.teaching, line.start) == which and not line.adds)
 
 
 def table(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
@@ -134,13 +155,12 @@ def table(profile: Profile, store: Store, which: str = "rivals", path: Path | No
             "way": line.way,
             "start": line.start,
             "test top-1 (%)": str(line.cell),
-            "n": f"{len(line.top1)}/{line.wanted}",
+            "n": line.cell.count,
             "minus plain [95 %]": "" if line is plain else gap(line.minus(plain)),
             "minus JointRD [95 %]": "" if line is jointrd else gap(line.minus(jointrd)),
         }
         lines_.append(known | training(line, plain) | deployed(line.network) | {"to fill": line.to_fill})
-    result = pd.DataFrame(lines_)
-    return result if result.empty or result["to fill"].any() else result.drop(columns="to fill")
+    return lean(lines_, "to fill")
 
 
 def accuracy(whole: pd.DataFrame) -> pd.DataFrame:
@@ -228,19 +248,18 @@ def gap(of: Cell) -> str:
     return f"{of.mean:+.1f} [{low}, {high}]" if low else f"{of.mean:+.1f}"
 
 
-SAYS = {"above": "Above", "below": "Below", "not told apart": "Not told apart from"}
+SAYS = {ABOVE: "Above", BELOW: "Below", NOT_APART: "Not told apart from"}
 
 
 def says(of: Cell) -> str:
     """A key of SAYS. Above or below only where the whole 95 % interval is; else the two are not told apart."""
-    low, high = bounds(of)
-    return "above" if low > 0 else "below" if high < 0 else "not told apart"
+    return side(of, (BELOW, NOT_APART, ABOVE))
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
     """The ways that have a record of every seed, the highest mean top-1 first: of the networks without additions, or of
     those with them."""
-    return sorted((line for line in found if line.adds == adds and line.whole), key=lambda line: -line.cell.mean)
+    return sorted((line for line in found if line.adds == adds and line.cell.whole), key=lambda line: -line.cell.mean)
 
 
 def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
@@ -264,10 +283,10 @@ def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
 def verdict(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who is best without additions, who on the plain network itself, who with additions
     at its cost, and who is above or below JointRD from scratch. Only ways that have a record of every seed count."""
-    if not found or not one_of(found, JOINTRD).whole:
+    if not found or not one_of(found, JOINTRD).cell.whole:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
-    cut = [line for line in ranked(found, adds=True) if line.way != RESNET]
+    cut = [line for line in ranked(found, adds=True) if line.cut]
     firsts = {
         "Best without additions": bare,
         "Best on the plain network itself": [line for line in bare if line.plain],
@@ -281,7 +300,7 @@ def verdict(found: Sequence[Line]) -> list[str]:
         named = [line for line in rest if says(line.minus(jointrd)) == word]
         listed = "; ".join(f"{line.name} {line.minus(jointrd).mean:+.1f}" for line in named)
         sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({listed})' if listed else ''}.")
-    unfinished = sum(not line.whole for line in found)
+    unfinished = sum(not line.cell.whole for line in found)
     return (
         [*sentences, f"Not ranked, for want of runs: {unfinished} of {len(found)} ways."] if unfinished else sentences
     )
@@ -294,5 +313,5 @@ def against(line: Line, jointrd: Line) -> str:
     of = line.minus(jointrd)
     word = "above" if of.mean > 0 else "below" if of.mean < 0 else "level with"
     by = f" by {abs(of.mean):.1f} points" if of.mean else ""
-    shown = "not shown" if says(of) == "not told apart" else "shown"
+    shown = "not shown" if says(of) == NOT_APART else "shown"
     return f", {word} JointRD{by} (95 % {interval(of)}: {shown})" if len(of.values) > 2 else f", {word} JointRD{by}"

@@ -13,10 +13,10 @@ from rdlib.experiments.profiles import Profile
 from rdlib.paper import claims, questions
 from rdlib.paper import transfers as transfer_table
 from rdlib.paper.claims import NEAR, OTHER_DEVICE
-from rdlib.paper.differences import SAME_LEVEL
 from rdlib.paper.questions import EARLY, LATE
-from rdlib.paper.readings import FULL, HOLDS, IN_PART, TESTED, Reading, decisive, overall, span
+from rdlib.paper.readings import FULL, TESTED, Reading, decisive, overall, span
 from rdlib.paper.rendering import NUMBERS, Linked
+from rdlib.paper.statistics import HOLDS, IN_PART, SAME_LEVEL
 from rdlib.runs.store import Store
 
 ABOVE = "Holds where the whole 95 % interval lies above {0}, does not hold where it lies below; else: cannot tell."

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.experiments.rows import SHORTCUTS, Row
+from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, cell, fill_command
 from rdlib.experiments.transfers import (
     ALL,
@@ -21,10 +21,11 @@ from rdlib.experiments.transfers import (
     origins,
     tune_lines,
 )
-from rdlib.paper.contrasts import verdict as better_or_worse
-from rdlib.paper.differences import LEAST, difference, interval, signed
-from rdlib.paper.readings import REDUCED, UNDECIDED, Reading, beyond, claimed, told
+from rdlib.models import SHORTCUTS
+from rdlib.paper.readings import REDUCED, Reading, claimed, told
 from rdlib.paper.rendering import Linked
+from rdlib.paper.statistics import LEAST, UNDECIDED, beyond, difference, interval, signed
+from rdlib.paper.statistics import better_or_worse as better_or_worse
 from rdlib.runs.store import Store
 
 CLAIMED = ("mit67", "caltech101")  # the paper's targets
@@ -53,7 +54,7 @@ def sources(profile: Profile, store: Store) -> pd.DataFrame:
     found = []
     for row in origins(profile):
         ours = cell(row, store)
-        found.append({"source": row.name, "test top-1 (%)": str(ours), "n": f"{len(ours.values)}/{ours.wanted}"})
+        found.append({"source": row.name, "test top-1 (%)": str(ours), "n": ours.count})
     return pd.DataFrame(found)
 
 
@@ -114,7 +115,7 @@ def mean(found: Cell) -> str:
 def best(group: Iterable[Line], store: Store) -> float | None:
     """The rate with the highest mean on the tune split, the lower one of equals; None until all have their records."""
     cells = {one.rate: cell(one.row, store) for one in group}
-    if any(len(one.values) < one.wanted for one in cells.values()):
+    if not all(one.whole for one in cells.values()):
         return None
     return max(sorted(cells), key=lambda rate: cells[rate].mean, default=None)
 
@@ -153,7 +154,7 @@ def compared(one: Line, reference: Line, store: Store) -> dict[str, str]:
     gap = difference(one.row, reference.row, store)
     found = UNDECIDED if gap.values and few(one.row) else better_or_worse(gap)
     said = {"points": signed(gap), "95 %": interval(gap), "verdict": found}
-    return said | {"n": f"{len(gap.values)}/{gap.wanted}"}
+    return said | {"n": gap.count}
 
 
 def gaps(profile: Profile, store: Store) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 import shlex
 import statistics
-from collections.abc import Mapping
 
 import pytest
+from records import JOINTRD, PLAIN, RESNET, fill, put, put_row
 
-from rdlib.commands.reproduce import compare
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER
 from rdlib.experiments.tables import (
     TABLES,
     Cell,
@@ -27,31 +26,11 @@ from rdlib.experiments.tables import (
     runs_of,
     table3,
 )
-from rdlib.paper.differences import compared_to_baselines, difference, find
 from rdlib.paper.rendering import linked
-from rdlib.runs.run import Record, Run
+from rdlib.paper.statistics import find
 from rdlib.runs.store import RESULTS, ROOT, Store
 
 QUICK = PROFILES["quick"]
-
-
-def put(store: Store, run: Run, top1: float) -> None:
-    """A record by hand: only the accuracy matters here."""
-    metrics = {"test_top1": None, "test_top5": None, "tune_top1": None, "train_loss": 0.1}
-    metrics[f"{run.recipe.holdout}_top1"] = top1
-    path = store.record_path(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
-
-
-def fill(store: Store, rows: list[Row], values: Mapping[tuple[str, str], tuple[float, ...]]) -> None:
-    """Records for the rows of a method and kind of shortcuts, one value a seed."""
-    for row in rows:
-        for run, value in zip(row.runs, values.get((row.method, row.shortcuts), ()), strict=False):
-            put(store, run, value)
-
-
-RESNET, PLAIN, JOINTRD = ("cross-entropy", "all"), ("cross-entropy", "none"), ("JointRD", "none")
 
 
 def test_every_reported_value_has_a_source_and_an_id_of_its_own():
@@ -88,7 +67,7 @@ def test_students_are_taught_by_the_resnet_of_their_seed_and_depth(name):
         teachers = find(rows, row.depth, *RESNET)
         for student, teacher in zip(row.runs, teachers.runs, strict=True):
             assert (student.seed, student.depth) == (teacher.seed, teacher.depth)
-            alone = row.method in ("cross-entropy", "JointRD, joint teacher")
+            alone = row.teaching in (CROSS_ENTROPY, JOINT_TEACHER)
             assert student.teacher == (None if alone else teacher.id)
             assert teacher.shortcuts == "all"
 
@@ -178,8 +157,7 @@ def test_cells_hold_mean_and_sample_deviation_of_the_seeds_that_have_a_record(st
 def test_ours_minus_reported_is_their_difference(store):
     ten = PROFILES["cifar10"]
     rows = table3(ten)
-    for run in find(rows, 34, *RESNET).runs:
-        put(store, run, 95.0)
+    put_row(store, find(rows, 34, *RESNET), 95.0, 95.0, 95.0)
     line = frame(ten, "3", store).set_index(["depth", "shortcuts", "taught by"]).loc[(34, "all", "cross-entropy")]
     assert (line["reported (%)"], line["ours - reported"]) == ("95.39", "-0.39")
 
@@ -239,86 +217,6 @@ def test_a_profile_takes_its_first_seeds():
 def test_a_paper_csv_that_is_gone_is_named(tmp_path):
     with pytest.raises(RecordError, match=r"paper\.csv"):
         paper(tmp_path / "paper.csv")
-
-
-def everything(store: Store, base: float = 90.0) -> None:
-    for i, row in enumerate(rows_of(QUICK)):
-        for run in row.runs:
-            put(store, run, base + i / 10 + run.seed)
-
-
-def test_a_store_agrees_with_itself_in_every_cell(store):
-    everything(store)
-    table = compare(QUICK, QUICK, store, store)
-    assert list(table["cell"]) == [row.name for row in rows_of(QUICK)]
-    assert set(table["agree"]) == {"identical"}
-    assert set(table["difference"]) == {"+0.0"}
-
-
-def test_a_cell_moved_by_thirty_points_disagrees_alone(store, tmp_path):
-    everything(store)
-    everything(moved := Store(tmp_path / "moved"))
-    jointrd = find(table3(QUICK), 34, *JOINTRD)
-    for run in jointrd.runs:
-        put(moved, run, 60.0)
-    table = compare(QUICK, QUICK, store, moved).set_index("cell")
-    assert table["agree"][jointrd.name] == "NO"
-    assert (table["agree"] == "NO").sum() == 1
-
-
-def test_compare_allows_a_prediction_interval(store, tmp_path):
-    """t(0.995, 2) = 9.925; deviation 0.6 of three published seeds, one reproduced: 9.925 * 0.6 * sqrt(4/3) = 6.88."""
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for run, value in zip(row.runs, (90.4, 91.0, 91.6), strict=True):
-        put(store, run, value)
-    for value, verdict in ((91.0 + 6.8, "yes"), (91.0 + 6.95, "NO"), (91.0 - 6.95, "NO"), (90.4, "identical")):
-        put(other, row.runs[0], value)
-        line = compare(QUICK, profile("quick", 1), store, other).iloc[0]
-        assert (line["agree"], line["n"], line["m"], line["allowed"]) == (verdict, 3, 1, "± 6.9")
-
-
-def test_where_published_seeds_scatter_nobody_can_tell(store, tmp_path):
-    everything(store)
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for value in (91.5, 10.0):
-        put(other, row.runs[0], value)
-        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == "cannot tell"
-
-
-def test_equal_published_seeds_still_allow_half_a_point_of_deviation(store, tmp_path):
-    other, row = Store(tmp_path / "other"), rows_of(QUICK)[0]
-    for run in row.runs:
-        put(store, run, 93.0)
-    for value, verdict in ((93.0 + 5.7, "yes"), (93.0 + 5.8, "NO")):
-        put(other, row.runs[0], value)
-        assert compare(QUICK, profile("quick", 1), store, other)["agree"][0] == verdict
-
-
-def test_what_is_not_in_both_stores_is_missing(store, tmp_path):
-    everything(store)
-    for pair in ((store, Store(tmp_path / "empty")), (Store(tmp_path / "empty"), store)):
-        table = compare(QUICK, QUICK, *pair)
-        assert set(table["agree"]) == {"missing"}
-        assert set(table["difference"]) == {""}
-
-
-def test_differences_are_paired_over_seeds(store):
-    rows = table3(QUICK)
-    fill(store, rows, {RESNET: (98.0, 97.0, 96.0), PLAIN: (90.0, 88.0)})
-    gap = difference(find(rows, 34, *RESNET), find(rows, 34, *PLAIN), store)
-    assert gap.values == (8.0, 9.0)
-    assert gap.wanted == 3
-
-
-def test_baselines_are_compared_by_paired_differences_and_their_interval(store):
-    """Differences 15, 16, 14: mean 15, deviation 1; t(0.975, 2) / sqrt(3) = 2.48."""
-    fill(store, table3(QUICK), {PLAIN: (80.0, 81.0, 82.0), JOINTRD: (95.0, 97.0, 96.0)})
-    lines = compared_to_baselines(table3(QUICK), store).set_index("cell")
-    line = lines.loc[find(table3(QUICK), 34, *JOINTRD).name]
-    assert line["minus plain"] == "+15.0 ± 1.0"
-    assert line["95 % (plain)"] == "+12.5 to +17.5"
-    assert (line["minus ResNet"], line["95 % (ResNet)"]) == ("", "")
-    assert len(lines) == 8
 
 
 def test_a_cell_of_one_seed_has_no_deviation():

@@ -9,7 +9,7 @@ from torch import nn
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import taught_row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, LOGITS, TAUGHT, Teaching, make_row
 from rdlib.figures import rivals as rival_figures
 from rdlib.measure import record as measured
 from rdlib.measure import rival_costs
@@ -39,15 +39,13 @@ def once(make_dataset, tmp_path_factory):
     weights of one of its two ResNets: measured once for all tests."""
     recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)
     profile = replace(QUICK, dataset="tiny", depths=(18,), width=4, recipe=recipe, seeds=(0, 1))
-    teachers = taught_row(profile, 18, "cross-entropy", "Supervised", {}, "all")
+    teachers = make_row(profile, 18, CROSS_ENTROPY, "all")
     ways = [
         teachers,
-        taught_row(profile, 18, "cross-entropy", "Supervised", {}),
-        taught_row(profile, 18, "JointRD", "JointRD", {}, "none", teachers),
-        taught_row(profile, 18, "DiracNet", "Supervised", {}, "none", teachers, "", "dirac"),
-        taught_row(
-            profile, 18, "narrowed to MACs, logit distillation", "LogitDistillation", {}, "all", teachers, width=3
-        ),
+        make_row(profile, 18, CROSS_ENTROPY),
+        make_row(profile, 18, JOINTRD, "none", teachers),
+        make_row(profile, 18, Teaching("DiracNet", "Supervised", conv="dirac"), "none", teachers),
+        make_row(profile, 18, LOGITS, "all", teachers, width=3, cut="narrowed to MACs"),
     ]
     folder, told = tmp_path_factory.mktemp("known"), []
     store = Store(folder / "store")
@@ -187,7 +185,8 @@ def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatc
 
 
 def line(way: str, *top1: float, start: str = SCRATCH, adds: bool = False, plain: bool = True) -> Line:
-    return Line(way, start, dict(enumerate(top1)), 3, adds, plain and not adds)
+    made, cut = way.removeprefix("ResNet, "), "narrowed to MACs" if "narrowed" in way else ""
+    return Line(made, start, dict(enumerate(top1)), 3, adds, plain and not adds, TAUGHT.get(way), cut)
 
 
 MADE_UP = [
