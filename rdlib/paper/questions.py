@@ -74,8 +74,8 @@ def smaller_resnets(profile: Profile, store: Store) -> tuple[list[Reading], list
     lines: tuple[list[Reading], list[Reading]] = ([], [])
     for table in rival_costs.TABLES:
         found = rival_table.lines(profile, store, table)
-        for line in (line for line in found if line.cut):
-            which = int(not rival_table.pruned(line.teaching))
+        for line in (line for line in found if line.row.cut):
+            which = int(not line.pruned)
             gap, drop = rival_table.one_of(found, rival_table.JOINTRD).minus(line), line.minus(found[0])
             blank = replace(
                 narrowed if which else pruned,

@@ -1,6 +1,7 @@
 """What the rivals cost agrees with independent counts, RMNet's line is exact, and who wins follows from the records."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, LOGITS, TAUGHT, Teaching, make_row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, LOGITS, TAUGHT, Row, Teaching, make_row
 from rdlib.figures import rivals as rival_figures
 from rdlib.measure import record as measured
 from rdlib.measure import rival_costs
@@ -184,19 +185,21 @@ def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatc
         rival_costs.measure(PROFILES["imagenet"], Store(tmp_path), tmp_path / "rivals.json")
 
 
-def line(way: str, *top1: float, start: str = SCRATCH, adds: bool = False, plain: bool = True) -> Line:
-    made, cut = way.removeprefix("ResNet, "), "narrowed to MACs" if "narrowed" in way else ""
-    return Line(made, start, dict(enumerate(top1)), 3, adds, plain and not adds, TAUGHT.get(way), cut)
+def line(way: str, *top1: float, start: str = SCRATCH, resnet: bool = False, cut: str = "") -> Line:
+    run = SimpleNamespace(method="Supervised", options={"init": "teacher"} if start == TEACHER else {})
+    teaching = TAUGHT.get(way) or Teaching(way, "FineTuned" if cut else "Supervised")
+    row = Row(34, "all" if resnet else "none", teaching, (run,) * 3, cut=cut)
+    return Line(row, dict(enumerate(top1)), exact=way == RMNET)
 
 
 MADE_UP = [
-    line("ResNet, cross-entropy", 99.5, 99.5, 99.5, adds=True),
-    line(RMNET, 99.0, 99.0, 99.1, start=TEACHER, plain=False),
+    line("cross-entropy", 99.5, 99.5, 99.5, resnet=True),
+    line(RMNET, 99.0, 99.0, 99.1, resnet=True),
     line("cross-entropy", 50.0, 60.0, 70.0),
     line("JointRD", 98.0, 98.1, 98.2),
     line("JointRD", 98.6, 98.7, 98.9, start=TEACHER),
     line("RepVGG", 98.1, 98.0, 98.3),
-    line("ResNet, narrowed to MACs", 97.0, 97.1, 97.2, adds=True),
+    line("fine-tuned", 97.0, 97.1, 97.2, resnet=True, cut="narrowed to MACs"),
     line("DiracNet", 99.9, 99.9),  # one seed is missing
 ]
 
@@ -228,7 +231,7 @@ def test_differences_are_paired_by_seed_and_need_three_pairs_to_be_shown():
     assert one.minus(other).values == (1.0, 1.0)
     assert rival_table.gap(one.minus(other)) == "+1.0"
     assert rival_table.says(one.minus(other)) == "not told apart"
-    backwards = Line("JointRD", SCRATCH, {2: 98.0, 1: 94.0, 0: 89.0}, 3, False, True)
+    backwards = replace(line("JointRD"), top1={2: 98.0, 1: 94.0, 0: 89.0})
     assert rival_table.gap(one.minus(backwards)) == "+1.0 [+1.0, +1.0]"
 
 
