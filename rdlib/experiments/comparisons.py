@@ -109,6 +109,7 @@ class Ablation:
 
 DEEPER_TEACHER = Ablation("the teacher", "a deeper teacher")
 WIDER_TEACHER = Ablation("the teacher", "a teacher twice as wide", "Widened")
+KEPT = Ablation("the student", "downsampling shortcuts kept", shortcuts="downsample")
 SCRIPTS = "CIFAR scripts: --dis_weight 0"
 DEEPER = {18: 34, 34: 66}  # by the student's depth, a teacher of the same widths
 ABLATIONS = (
@@ -131,7 +132,7 @@ ABLATIONS = (
     Ablation("the teacher", "joint teacher", options={"regime": "joint"}),
     Ablation("the teacher", "all terms times 1/4", options={"quarter": True}, released="JOINT: all terms times 1/4"),
     Ablation("the teacher", "joint teacher, all terms times 1/4", options={"regime": "joint", "quarter": True}),
-    Ablation("the student", "downsampling shortcuts kept", shortcuts="downsample"),
+    KEPT,
     Ablation("the student", HEIR, options={"init": "teacher"}),
     Ablation("the student", "own path taught by logits too", "JointRDWithLogits"),
     Ablation("combined", f"{HEIR}, lambda 1e-2", options={"init": "teacher", "distance_weight": 1e-2}),

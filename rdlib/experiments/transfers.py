@@ -165,7 +165,7 @@ def sources(profile: Profile, task: Task) -> dict[str, Row]:
     return found
 
 
-def line(
+def transfer_line(
     profile: Profile, task: Task, origin: Mapping[str, Row], case: tuple[str, str], shots: int | None, rate: float,
     seeds: Sequence[int], tune: bool,
 ) -> Line:  # fmt: skip
@@ -192,7 +192,9 @@ def line(
 def lines(profile: Profile) -> list[Line]:
     """Every cell of the transfer table, on the target's test images."""
     return [
-        line(profile, task, origin, case, shots, task.rate(*case, shots), task.seeds or profile.seeds, tune=False)
+        transfer_line(
+            profile, task, origin, case, shots, task.rate(*case, shots), task.seeds or profile.seeds, tune=False
+        )
         for task, origin in with_sources(profile)
         for case in task.cases
         for shots in task.recipes
@@ -202,7 +204,7 @@ def lines(profile: Profile) -> list[Line]:
 def tune_lines(profile: Profile) -> list[Line]:
     """Every rate tried for every cell that is tuned, on the target's tune split."""
     return [
-        line(
+        transfer_line(
             profile, task, origin, case, shots, rate, [n for n in seeds if task.seeds or n in profile.seeds], tune=True
         )
         for task, origin in with_sources(profile)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.experiments import comparisons
+from rdlib.experiments.comparisons import Ablation
 from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, FEATURES, JOINTRD, Row, listed
 from rdlib.experiments.tables import Cell, fill_command, records_of, rows_of
@@ -103,29 +104,25 @@ def times_plain(line: Line, among: Sequence[Line]) -> str:
 def ablations(profile: Profile, store: Store) -> list[Reading]:
     """JointRD minus JointRD with one part of its loss changed, on the tune split."""
     blank = Reading("the loss beats each change of it", "", told("question_ablations"), look=ABLATIONS)
-    groups = comparisons.by_question(profile)
-    rows = [row for question in LOSS for row in groups.get(question, ())]
-    return changed(blank, {row.method: row for row in rows}, profile, store)
+    return changed(blank, {one.name: one for one in comparisons.ABLATIONS if one.question in LOSS}, profile, store)
 
 
-def changed(blank: Reading, changes: Mapping[str, Row], profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus rows of the ablations with the same shortcuts, each under the name of its reading."""
-    jointrd, found = unchanged(rows_of(profile, "ablations")), []
-    if not jointrd:  # ImageNet has no ablations
+def settings_released(profile: Profile, store: Store) -> list[Reading]:
+    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
+    blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
+    return changed(blank, {one.released: one for one in comparisons.ABLATIONS if one.released}, profile, store)
+
+
+def changed(blank: Reading, changes: Mapping[str, Ablation], profile: Profile, store: Store) -> list[Reading]:
+    """JointRD minus changes of it with the same shortcuts, each under the name of its reading."""
+    rows, found = rows_of(profile, "ablations"), []
+    if not rows:  # ImageNet has none
         return [blank.untested]
-    for reading, row in changes.items():
+    jointrd = {row.shortcuts: row for row in rows if row.teaching in (JOINTRD, comparisons.KEPT.teaching)}
+    for reading, one in changes.items():
+        row = next(row for row in rows if row.teaching == one.teaching)
         gap = difference(jointrd[row.shortcuts], row, store)
         found.append(on_tune(replace(blank, reading=reading), row, profile, store).filled(gap, beyond(gap)))
-    return found
-
-
-def unchanged(rows: Sequence[Row]) -> dict[str, Row]:
-    """JointRD as the paper has it, by the shortcuts of its student: the first row of each with its options."""
-    found: dict[str, Row] = {}
-    options = next((row.runs[0].options for row in rows if row.teaching == JOINTRD), None)
-    for row in rows:
-        if (row.runs[0].method, row.runs[0].options) == ("JointRD", options):
-            found.setdefault(row.shortcuts, row)
     return found
 
 
@@ -147,19 +144,6 @@ def command_published(store: Store) -> list[Reading]:
                 ran = replace(blank, reading=reading, protocol=protocol_of(own, store), fill=fill)
                 found.append(ran.filled(gap, beyond(gap)))
     return found
-
-
-def settings_released(profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
-    blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
-    rows = rows_of(profile, "ablations")
-    named = {
-        one.released: row
-        for one in comparisons.ABLATIONS
-        for row in rows
-        if one.released and row.teaching == one.teaching
-    }
-    return changed(blank, named, profile, store)
 
 
 def best_epochs(profile: Profile, store: Store) -> list[Reading]:

@@ -125,7 +125,7 @@ def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
     return next(line for line in found if (line.row.teaching, line.start) == which and line.row.shortcuts == "none")
 
 
-def table(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
+def overview(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
     """All that is known of every way, as text; a notebook prints it in parts.
 
     Differences are paired over seeds, with their 95 % interval (Student's t). TFLOP are of the whole training. Traffic
@@ -148,7 +148,7 @@ def table(profile: Profile, store: Store, which: str = "rivals", path: Path | No
 
 
 def accuracy(whole: pd.DataFrame) -> pd.DataFrame:
-    """Of `table`: who reached what, and the paired difference to the plain network."""
+    """Of `overview`: who reached what, and the paired difference to the plain network."""
     columns = ["way", "start", "test top-1 (%)", "n", "minus plain [95 %]", "to fill"]
     return whole[[name for name in columns if name in whole]]
 
@@ -255,7 +255,7 @@ def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
     return pd.DataFrame(lines_)
 
 
-def verdict(found: Sequence[Line]) -> list[str]:
+def winners(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who is best without additions, who on the plain network itself, who with additions
     at its cost, and who is above or below JointRD from scratch. Only ways that have a record of every seed count."""
     if not found or not one_of(found, JOINTRD).cell.whole:

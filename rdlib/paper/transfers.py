@@ -45,7 +45,7 @@ def sources(profile: Profile, store: Store) -> pd.DataFrame:
     return pd.DataFrame([{"source": name, "test top-1 (%)": str(ours), "n": ours.count} for name, ours in cells])
 
 
-def table(profile: Profile, store: Store) -> pd.DataFrame:
+def accuracies(profile: Profile, store: Store) -> pd.DataFrame:
     """Test top-1 on the target, mean ± std; a column a number of training images of each class. n: runs in the line."""
     found = []
     for (task, start, network), group in groupby(lines(profile), lambda one: one.case):
@@ -153,7 +153,7 @@ def worth(profile: Profile, store: Store) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def verdict(store: Store) -> list[Reading]:
+def transfer_claim(store: Store) -> list[Reading]:
     """The paper's claim that after transfer plain is slightly above ResNet, in every task, all training images.
 
     JointRD's plain network minus the ResNet, paired over the seeds, by RULE; each reading of "plain" that a task
@@ -183,4 +183,6 @@ def verdict(store: Store) -> list[Reading]:
 def judged(store: Store) -> Linked:
     """The verdicts as a table, with their rule beneath."""
     columns = ("reading", "ours", "interval", "n", "protocol", "verdict")
-    return Linked(pd.DataFrame([{name: getattr(one, name) for name in columns} for one in verdict(store)]), [RULE])
+    return Linked(
+        pd.DataFrame([{name: getattr(one, name) for name in columns} for one in transfer_claim(store)]), [RULE]
+    )

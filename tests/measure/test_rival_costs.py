@@ -19,7 +19,7 @@ from rdlib.measure.latency_record import Settings
 from rdlib.measure.rival_costs import RMNET
 from rdlib.models import resnet
 from rdlib.paper import rivals as rival_table
-from rdlib.paper.rivals import SCRATCH, TEACHER, Line, verdict
+from rdlib.paper.rivals import SCRATCH, TEACHER, Line, winners
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import train
 from rdlib.runs.store import Store
@@ -113,7 +113,7 @@ def test_training_costs_are_those_of_the_way(known):
     for one in (resnet_, jointrd, dirac, narrowed):
         slower = one["step"]["milliseconds"] / plain["step"]["milliseconds"]
         assert one["step"]["ratio"][0] == pytest.approx(slower, rel=1e-3)
-    shown = rival_table.table(profile, store, path=path).set_index("way")
+    shown = rival_table.overview(profile, store, path=path).set_index("way")
     both = (jointrd["flops"] + resnet_["flops"]) / plain["flops"]
     assert shown.loc["JointRD", "both (x plain)"] == f"{both:.2f}"
     assert list(shown["needs teacher"]) == ["no", "yes", "no", "yes", "no", "yes"]
@@ -132,7 +132,7 @@ def test_rmnet_is_exact_where_there_are_weights_and_says_where_there_are_none(kn
     assert told[-1].startswith(f"{RMNET}: 1 of 2 ResNets have no weights here")
     for command in (f"train --again {ways[0].runs[1].id}", "measure rivals quick"):
         assert f"`python -m rdlib {command} --store {store.root}`" in told[-1]
-    table = rival_table.table(profile, store, path=path).set_index("way")
+    table = rival_table.overview(profile, store, path=path).set_index("way")
     assert table.loc[RMNET, "n"] == "1/2"
     assert table.loc[RMNET, "to fill"] == f"python -m rdlib measure rivals quick --store {store.root}"
     assert table.loc[RMNET, "test top-1 (%)"] == table.loc["ResNet, cross-entropy", "test top-1 (%)"] != ""
@@ -152,7 +152,7 @@ def test_equal_networks_are_measured_once_and_no_others():
 
 
 def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
-    table = rival_table.table(QUICK, Store(tmp_path))
+    table = rival_table.overview(QUICK, Store(tmp_path))
     sweep, measure = (
         f"python -m rdlib {what} --store {tmp_path}" for what in ("sweep quick --table rivals", "measure rivals quick")
     )
@@ -161,7 +161,7 @@ def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
     assert not rest.to_numpy().any()
     assert rival_table.networks(QUICK, Store(tmp_path)).empty
     assert rival_table.exactness(QUICK, Store(tmp_path)).empty
-    assert rival_table.verdict(rival_table.lines(QUICK, Store(tmp_path))) == []
+    assert rival_table.winners(rival_table.lines(QUICK, Store(tmp_path))) == []
     assert rival_table.lines(PROFILES["imagenet"], Store(tmp_path)) == []
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_record_is_refused(damage, tmp_path):
     with pytest.raises(
         RecordError, match=r"rivals-quick\.json cannot be read .*`python -m rdlib measure rivals quick --store .*`"
     ):
-        rival_table.table(QUICK, Store(tmp_path))
+        rival_table.overview(QUICK, Store(tmp_path))
 
 
 def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatch):
@@ -213,7 +213,7 @@ def test_the_best_is_the_highest_mean_without_additions_and_rivals_may_win():
         ("JointRD", SCRATCH),
         ("cross-entropy", SCRATCH),
     ]
-    assert verdict(MADE_UP) == [
+    assert winners(MADE_UP) == [
         f"Best without additions: {RMNET}, 99.0 ± 0.1 %, above JointRD by 0.9 points (95 % +0.8 to +1.1: shown).",
         "Best on the plain network itself: JointRD (from the teacher), 98.7 ± 0.2 %, above JointRD by 0.6 points "
         "(95 % +0.5 to +0.8: shown).",

@@ -85,7 +85,9 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     for network, given in values.items():
         put_row(store, at(lines, FULL, network).row, *given)
     put_row(store, at(lines, SCRATCH, RESNET).row, 95.0, 95.0, 95.0)
-    table = transfer_table.table(QUICK, store).set_index(["task", "start", "network"]).loc["digits-low to digits-high"]
+    table = (
+        transfer_table.accuracies(QUICK, store).set_index(["task", "start", "network"]).loc["digits-low to digits-high"]
+    )
     assert table.loc[("everything learns", "plain"), "all"] == "75.0 ± 5.0"
     assert table.loc[("everything learns", "plain"), "n"] == "3/18"
     assert table.loc[("backbone frozen", "plain"), "all"] == ""
@@ -95,7 +97,7 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     ours = gaps.loc[("plain, JointRD - ResNet", "everything learns", "all")]
     assert (ours["points"], ours["verdict"], ours["n"]) == ("+2.8 ± 0.3", "better", "3/3")
     assert gaps.loc[("plain, JointRD - ResNet", "everything learns", "5"), "verdict"] == ""
-    parts = transfer_table.by_task(transfer_table.table(QUICK, store))
+    parts = transfer_table.by_task(transfer_table.accuracies(QUICK, store))
     assert list(parts) == ["digits-low to digits-high", "digits-low to digits-high, 20 epochs"]
     assert " ".join(parts["digits-low to digits-high"]) == "start network 1 2 5 10 25 all n to fill"
     assert len(parts["digits-low to digits-high"]) == 8
@@ -113,7 +115,7 @@ def test_the_verdict_needs_the_whole_interval_and_names_what_was_not_run(store: 
     for start, (values, _) in cases.items():
         put_row(store, at(lines, start, JOINTRD).row, *values)
         put_row(store, at(lines, start, RESNET).row, 92.0, 92.5, 92.0)
-    found = {one.reading: one for one in transfer_table.verdict(store)}
+    found = {one.reading: one for one in transfer_table.transfer_claim(store)}
     for start, (_, expected) in cases.items():
         one = found[f"digits-low to digits-high, strictly plain, {transfer_rows.START[start]}"]
         assert (one.verdict, one.protocol, one.n, one.fill) == (expected, "reduced", 3, "")
@@ -124,7 +126,7 @@ def test_the_verdict_needs_the_whole_interval_and_names_what_was_not_run(store: 
         assert (absent.verdict, absent.fill) == ("not run", command)
         assert absent.paper.startswith("slightly above")
     shown = transfer_table.judged(store)
-    assert list(shown.table["verdict"]) == [one.verdict for one in transfer_table.verdict(store)]
+    assert list(shown.table["verdict"]) == [one.verdict for one in transfer_table.transfer_claim(store)]
     assert " ".join(str(shown).split()).endswith(transfer_table.RULE), "the rule stands under the table"
 
 
@@ -139,7 +141,7 @@ def test_one_network_fine_tuned_three_times_says_nothing_of_others(store: Store)
     lines = [one for one in transfer_rows.lines(photographs) if one.task.target == "mit67"]
     for network, value in ((JOINTRD, 95.0), (RELEASED, 95.0), (RESNET, 60.0)):
         put_row(store, at(lines, FROZEN, network).row, value, value, value)
-    ran = [one for one in transfer_table.verdict(store) if one.n]
+    ran = [one for one in transfer_table.transfer_claim(store) if one.n]
     assert [(one.verdict, one.n) for one in ran] == [("cannot tell", 3)] * 2
     gaps = transfer_table.gaps(photographs, store)
     assert set(gaps.loc[gaps["points"] != "", "verdict"]) == {"cannot tell"}
@@ -163,7 +165,7 @@ def test_the_best_rate_on_the_tune_split_is_chosen_of_equals_the_lower(store: St
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_without_records_every_table_and_figure_is_empty_but_whole(name: str, store: Store) -> None:
-    for make in (transfer_table.table, transfer_table.tuning, transfer_table.gaps, transfer_table.worth):
+    for make in (transfer_table.accuracies, transfer_table.tuning, transfer_table.gaps, transfer_table.worth):
         found = make(PROFILES[name], store)
         assert not any(part.isna().any(axis=None) for part in transfer_table.by_task(found).values())
         assert len(found) > 0 or name in ("cifar10", "cifar100")
