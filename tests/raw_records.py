@@ -6,6 +6,7 @@ No arithmetic and no choice of runs is rdlib's.
 import json
 import math
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -134,17 +135,19 @@ def expected_levels(raw: Raw) -> Cells:
             for method, kept in methods
         ]
         found[f"quick-{depth}, strictly plain, learning rate 0.1"] = level(*three) | {"notebook": "08"}
+    for reading in levels("", ", joint teacher"):
+        of, kept = partial(raw.like, reading), kept_in(reading)
+        options = FROZEN | ({"regime": "joint"} if "joint teacher" in reading else {})
+        three = of("JointRD", kept, options), of("Supervised", "all"), of("Supervised", kept)
+        found[reading] = level(*three) | {"notebook": "04"}
+    return found
+
+
+def levels(*teachers: str) -> Iterator[str]:
+    """The readings of table 3 that have run."""
     for start, rates in (("quick-34", ("", ", learning rate 0.1")), ("cifar100-small-18", ("",))):
         for kept in ("strictly plain", "downsampling kept"):
-            for teacher in ("", ", joint teacher"):
-                for rate in rates:
-                    reading = f"{start}, {kept}{teacher}{rate}"
-                    of = partial(raw.like, reading)
-                    options = FROZEN | ({"regime": "joint"} if teacher else {})
-                    resnet, plain = of("Supervised", "all"), of("Supervised", kept_in(reading))
-                    jointrd = of("JointRD", kept_in(reading), options)
-                    found[reading] = level(jointrd, resnet, plain) | {"notebook": "04"}
-    return found
+            yield from (f"{start}, {kept}{teacher}{rate}" for teacher in teachers for rate in rates)
 
 
 def expected_memory(raw: Raw, share: bool) -> Cells:
@@ -251,14 +254,10 @@ def on_tune(raw: Raw, method: str, options: dict | None, kept: str = "none", con
 
 def expected_command(raw: Raw) -> Cells:
     found = {}
-    for start, rates in (("quick-34", ("", ", learning rate 0.1")), ("cifar100-small-18", ("",))):
-        for kept in ("strictly plain", "downsampling kept"):
-            for rate in rates:
-                reading = f"{start}, {kept}{rate}"
-                of = partial(raw.like, reading)
-                own = {"distance_weight": 0.001, "init": "scratch"}
-                ours = of("JointRD", kept_in(reading), FROZEN)
-                found[reading] = judged(gaps(ours, of("FeatureDistillation", kept_in(reading), own)))
+    for reading in levels(""):
+        of, kept = partial(raw.like, reading), kept_in(reading)
+        own = of("FeatureDistillation", kept, {"distance_weight": 0.001, "init": "scratch"})
+        found[reading] = judged(gaps(of("JointRD", kept, FROZEN), own))
     return found
 
 

@@ -64,7 +64,12 @@ class Row:
     @property
     def setting(self) -> str:
         """What differs from the profile, in words."""
-        return listed(HEIR * self.heir, self.conditions, "tune split" * (self.runs[0].recipe.holdout == "tune"))
+        return listed(HEIR * self.heir, self.conditions, self.split)
+
+    @property
+    def split(self) -> str:
+        """In words, where it is not the test split."""
+        return "tune split" * (self.runs[0].recipe.holdout == "tune")
 
     @property
     def title(self) -> str:
@@ -74,7 +79,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return listed(self.title, "tune split" * (self.runs[0].recipe.holdout == "tune"))
+        return listed(self.title, self.split)
 
 
 def listed(*words: str) -> str:

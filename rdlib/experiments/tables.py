@@ -190,7 +190,7 @@ def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
     return lean(lines, "setting", "reported (%)", "ours - reported", "to fill")
 
 
-def lean(lines: Sequence[Mapping[str, str | int]], *optional: str) -> pd.DataFrame:
+def lean(lines: Sequence[Mapping[str, str | int]] | pd.DataFrame, *optional: str) -> pd.DataFrame:
     """A frame of these lines, without those optional columns that say nothing in any line."""
     found = pd.DataFrame(lines)
     return found.drop(columns=[name for name in optional if name in found and not found[name].any()])

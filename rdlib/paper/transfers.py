@@ -7,7 +7,7 @@ import pandas as pd
 
 from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import Cell, cell, fill_command
+from rdlib.experiments.tables import Cell, cell, fill_command, lean
 from rdlib.experiments.transfers import (
     ALL,
     JOINTRD,
@@ -82,7 +82,7 @@ def by_task(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     parts = {}
     for name, part in found.groupby("task", sort=False) if len(found) else ():
         kept = part.dropna(axis="columns", how="all").drop(columns="task").fillna("")
-        parts[str(name)] = kept.drop(columns=[c for c in kept if c == "to fill" and not kept[c].any()])
+        parts[str(name)] = lean(kept, "to fill")
     return parts
 
 
