@@ -25,10 +25,11 @@ Stem = Literal["cifar", "imagenet"]
 Kind = Literal["basic", "bottleneck"]
 
 STAGES = 4
+SHORTCUTS = {"all": "all", "downsample": "downsampling kept", "none": "strictly plain"}  # in words
 KINDS: dict[Shortcuts, str] = {
     "all": "ResNet-{}",
-    "downsample": "plain-{}, downsampling kept",
-    "none": "plain-{}, strictly plain",
+    "downsample": f"plain-{{}}, {SHORTCUTS['downsample']}",
+    "none": f"plain-{{}}, {SHORTCUTS['none']}",
 }
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from rdlib.deploy import planner
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import PROFILES, SHORT, Profile, profile
+from rdlib.experiments.rows import CROSS_ENTROPY
 from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
 from rdlib.files import write
@@ -56,7 +57,7 @@ def by_depth(profile: Profile, store: Store) -> pd.DataFrame:
     """The table of depths, a line a depth and a column a network."""
     lines: dict[int, dict[str, str]] = {}
     for row in rows_of(profile, "depth"):
-        kind = "ResNet" if row.shortcuts == "all" else "plain, alone" if row.method == "cross-entropy" else "JointRD"
+        kind = "ResNet" if row.shortcuts == "all" else "plain, alone" if row.teaching == CROSS_ENTROPY else "JointRD"
         lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = str(cell(row, store))
     return pd.DataFrame(lines.values())
 

@@ -4,13 +4,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import TAUGHT, Row, make_row, taught_row
+from rdlib.experiments.rows import CROSS_ENTROPY, HEIR, LOGITS, Row, Teaching, make_row, three_rows
 from rdlib.methods import JointRD
 from rdlib.models import Shortcuts
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.rivals.register import WAYS
 
-HEIR = "from the teacher's weights"
+RATE = PAPER_RECIPE.learning_rate
+AT_RATE = f"learning rate {RATE}"  # where a profile's own is another
+FINE_TUNED = "fine-tuned"
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,9 @@ MATCHED: dict[tuple[int, int], tuple[Matched, ...]] = {  # by depth and width, C
 }
 
 
-def at_rate(profile: Profile, rate: float) -> Profile:
-    return replace(profile, recipe=replace(profile.recipe, learning_rate=rate))
-
-
-def on_tune(profile: Profile) -> Profile:
-    return replace(profile, recipe=replace(profile.recipe, holdout="tune"))
-
-
 def rivals(profile: Profile) -> list[Row]:
     """`compared` at the paper's learning rate: the quick profile's own, chosen to break plain networks, is unfair."""
-    rate = PAPER_RECIPE.learning_rate
-    return compared(at_rate(profile, rate), f"learning rate {rate}" if profile.name == "quick" else "")
+    return compared(profile.trained(learning_rate=RATE), AT_RATE if profile.name == "quick" else "")
 
 
 def rivals_high_rate(profile: Profile) -> list[Row]:
@@ -66,37 +59,40 @@ def rivals_high_rate(profile: Profile) -> list[Row]:
     return compared(profile) if profile.name == "quick" else []
 
 
-def compared(profile: Profile, setting: str = "") -> list[Row]:
-    """Every way of `ways.WAYS`, from scratch and from the teacher's weights, and ResNets made as cheap."""
+def compared(profile: Profile, conditions: str = "") -> list[Row]:
+    """Every way of `WAYS`, from scratch and from the teacher's weights, and ResNets made as cheap."""
     if profile.dataset == "imagenet":
         return []
     depth = profile.depths[0]
-    teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
+    teachers = make_row(profile, depth, CROSS_ENTROPY, "all", conditions=conditions)
     rows = [teachers]
     for way in WAYS:
-        starts = [(way.method, way.options, setting)]
+        taught = Teaching(way.name, way.method.__name__, way.options, way.conv)
+        rows.append(make_row(profile, depth, taught, "none", teachers, conditions))
         if way.both:
-            starts.append((*way.started_from_the_teacher(), ", ".join(part for part in (HEIR, setting) if part)))
-        for method, options, start in starts:
-            how = (way.name, method.__name__, options)
-            rows.append(taught_row(profile, depth, *how, "none", teachers, start, way.conv))
+            method, options = way.started_from_the_teacher()
+            heir = replace(taught, method=method.__name__, options=options)
+            row = make_row(profile, depth, heir, "none", teachers, conditions)
+            rows.append(replace(row, teaching=taught, heir=True))
     narrowed: set[int] = set()
     for match in MATCHED.get((depth, profile.width), ()):
-        options = {"ratio": match.ratio, "stages": match.stages, "round_to": match.round_to}
-        label = f"pruned to {match.what}, fine-tuned"
-        rows.append(taught_row(profile, depth, label, "FineTuned", options, "all", teachers, setting))
+        tuned = Teaching(
+            FINE_TUNED, "FineTuned", {"ratio": match.ratio, "stages": match.stages, "round_to": match.round_to}
+        )
+        rows.append(make_row(profile, depth, tuned, "all", teachers, conditions, cut=f"pruned to {match.what}"))
         if match.width not in narrowed:
             narrowed.add(match.width)
             same = " and ".join(m.what for m in MATCHED[depth, profile.width] if m.width == match.width)
-            for taught_by in ("cross-entropy", "logit distillation"):
-                narrow = (f"narrowed to {same}, {taught_by}", *TAUGHT[taught_by])
-                rows.append(taught_row(profile, depth, *narrow, "all", teachers, setting, width=match.width))
+            rows += [
+                make_row(profile, depth, how, "all", teachers, conditions, match.width, f"narrowed to {same}")
+                for how in (CROSS_ENTROPY, LOGITS)
+            ]
     return rows
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """One change of JointRD, under the question it answers."""
+    """One change of JointRD, under the question it answers; released: where the authors' code makes it."""
 
     question: str
     name: str
@@ -104,14 +100,22 @@ class Ablation:
     options: dict[str, Any] = field(default_factory=dict)
     shortcuts: Shortcuts = "none"
     conv: str = "plain"
+    released: str = ""
+
+    @property
+    def teaching(self) -> Teaching:
+        return Teaching(self.name, self.method, self.options, self.conv)
 
 
-DEEPER_TEACHER, WIDER_TEACHER = "a deeper teacher", "a teacher twice as wide"
+DEEPER_TEACHER = Ablation("the teacher", "a deeper teacher")
+WIDER_TEACHER = Ablation("the teacher", "a teacher twice as wide", "Widened")
+KEPT = Ablation("the student", "downsampling shortcuts kept", shortcuts="downsample")
+SCRIPTS = "CIFAR scripts: --dis_weight 0"
 DEEPER = {18: 34, 34: 66}  # by the student's depth, a teacher of the same widths
 ABLATIONS = (
     Ablation("the loss", "without the mixed cross-entropy", "WithoutMixedCrossEntropy"),
     Ablation("the loss", "without the mixed feature distance", "WithoutMixedDistance"),
-    Ablation("the loss", "without any feature distance", options={"distance_weight": 0.0}),
+    Ablation("the loss", "without any feature distance", options={"distance_weight": 0.0}, released=SCRIPTS),
     Ablation("the loss", "without mixed paths (m = 0)", "FeatureDistillation"),
     Ablation("which path", "only the path after stage 1", "PathAfter1"),
     Ablation("which path", "only the path after stage 2", "PathAfter2"),
@@ -126,9 +130,9 @@ ABLATIONS = (
     Ablation("the distance", "mean squared distance", "MeanSquared"),
     Ablation("the distance", "without connectors", "WithoutConnectors"),
     Ablation("the teacher", "joint teacher", options={"regime": "joint"}),
-    Ablation("the teacher", "all terms times 1/4", options={"quarter": True}),
+    Ablation("the teacher", "all terms times 1/4", options={"quarter": True}, released="JOINT: all terms times 1/4"),
     Ablation("the teacher", "joint teacher, all terms times 1/4", options={"regime": "joint", "quarter": True}),
-    Ablation("the student", "downsampling shortcuts kept", shortcuts="downsample"),
+    KEPT,
     Ablation("the student", HEIR, options={"init": "teacher"}),
     Ablation("the student", "own path taught by logits too", "JointRDWithLogits"),
     Ablation("combined", f"{HEIR}, lambda 1e-2", options={"init": "teacher", "distance_weight": 1e-2}),
@@ -145,8 +149,17 @@ ABLATIONS = (
         "WithoutConnectors",
         {"init": "teacher", "quarter": True},
     ),
-    Ablation("released commands", "CIFAR: cross-entropy alone", "Supervised", {}, "downsample"),
-    Ablation("released commands", "ImageNet: own path alone, Dirac", "FeatureDistillation", {}, "downsample", "dirac"),
+    Ablation(
+        *("released commands", "CIFAR: cross-entropy alone", "Supervised"),
+        shortcuts="downsample",
+        released="README's CIFAR command: plain baseline",
+    ),
+    Ablation(
+        *("released commands", "ImageNet: own path alone, Dirac", "FeatureDistillation"),
+        shortcuts="downsample",
+        conv="dirac",
+        released="README's ImageNet command: TA, Dirac",
+    ),
 )
 
 
@@ -154,56 +167,39 @@ def ablations(profile: Profile) -> list[Row]:
     """JointRD with one thing changed, at the profile's recipe, on the tune split."""
     if profile.dataset == "imagenet":
         return []
-    tune, depth = on_tune(profile), profile.depths[0]
-    teachers = make_row(tune, depth, "cross-entropy", "all", None, "tune split")
-    rows = [
-        teachers,
-        make_row(tune, depth, "cross-entropy", "none", None, "tune split"),
-        make_row(tune, depth, "JointRD", "none", teachers, "tune split"),
-    ]
-    for one in ABLATIONS:
-        how = (one.name, one.method, one.options, one.shortcuts)
-        rows.append(taught_row(tune, depth, *how, teachers, "tune split", one.conv))
+    tune, depth = profile.trained(holdout="tune"), profile.depths[0]
+    rows = three_rows(tune, depth)
+    rows += [make_row(tune, depth, one.teaching, one.shortcuts, rows[0]) for one in ABLATIONS]
     if depth in DEEPER:
-        deeper = make_row(tune, DEEPER[depth], "cross-entropy", "all", None, "tune split")
-        rows += [deeper, taught_row(tune, depth, DEEPER_TEACHER, "JointRD", {}, "none", deeper, "tune split")]
-    wider = taught_row(
-        tune, depth, "cross-entropy, twice as wide", "Supervised", {}, "all", None, "tune split", width=2 * tune.width
-    )
-    return [*rows, wider, taught_row(tune, depth, WIDER_TEACHER, "Widened", {}, "none", wider, "tune split")]
+        deeper = make_row(tune, DEEPER[depth], CROSS_ENTROPY, "all")
+        rows += [deeper, make_row(tune, depth, DEEPER_TEACHER.teaching, "none", deeper)]
+    twice = Teaching("cross-entropy, twice as wide", "Supervised")
+    wider = make_row(tune, depth, twice, "all", width=2 * tune.width)
+    return [*rows, wider, make_row(tune, depth, WIDER_TEACHER.teaching, "none", wider)]
 
 
 def by_question(profile: Profile) -> dict[str, list[Row]]:
     """The rows of `ablations` that change JointRD, under the question they answer."""
-    questions = {one.name: one.question for one in ABLATIONS}
-    questions |= dict.fromkeys((DEEPER_TEACHER, WIDER_TEACHER), "the teacher")
-    groups: dict[str, list[Row]] = {question: [] for question in questions.values()}
-    for row in ablations(profile):
-        if row.method in questions:
-            groups[questions[row.method]].append(row)
+    rows, groups = ablations(profile), dict[str, list[Row]]()
+    for one in (*ABLATIONS, DEEPER_TEACHER, WIDER_TEACHER):
+        groups.setdefault(one.question, []).extend(row for row in rows if row.teaching == one.teaching)
     return groups
 
 
-def tuned(profile: Profile, setting: str = "") -> list[Row]:
+def tuned(profile: Profile, conditions: str = "") -> list[Row]:
     """What the ablations chose on the tune split, beside the paper's JointRD, on the test split."""
     if profile.dataset == "imagenet":
         return []
-    depth = profile.depths[0]
-    teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
-    return [
-        teachers,
-        make_row(profile, depth, "cross-entropy", "none", None, setting),
-        make_row(profile, depth, "JointRD", "none", teachers, setting),
-        taught_row(profile, depth, "JointRD, tuned", "JointRD", JointRD.TUNED, "none", teachers, setting),
-    ]
+    rows = three_rows(profile, profile.depths[0], conditions)
+    return [*rows, make_row(profile, profile.depths[0], TUNED, "none", rows[0], conditions)]
+
+
+TUNED = Teaching("JointRD, tuned", "JointRD", JointRD.TUNED)
 
 
 def tuned_low_rate(profile: Profile) -> list[Row]:
     """`tuned` for the quick profile at the paper's learning rate."""
-    if profile.name != "quick":
-        return []
-    rate = PAPER_RECIPE.learning_rate
-    return tuned(at_rate(profile, rate), f"learning rate {rate}")
+    return tuned(profile.trained(learning_rate=RATE), AT_RATE) if profile.name == "quick" else []
 
 
 DEPTHS = (18, 34, 50, 66, 98)
@@ -211,12 +207,5 @@ DEPTHS = (18, 34, 50, 66, 98)
 
 def depths(profile: Profile) -> list[Row]:
     """ResNet, plain and JointRD at growing depth, quick networks at the paper's rate: where does plain break?"""
-    if profile.name != "quick":
-        return []
-    rate = PAPER_RECIPE.learning_rate
-    gentle, setting, rows = at_rate(profile, rate), f"learning rate {rate}", list[Row]()
-    for depth in DEPTHS:
-        teachers = make_row(gentle, depth, "cross-entropy", "all", None, setting)
-        students = (make_row(gentle, depth, how, "none", teachers, setting) for how in ("cross-entropy", "JointRD"))
-        rows += [teachers, *students]
-    return rows
+    gentle = profile.trained(learning_rate=RATE)
+    return [row for depth in DEPTHS for row in three_rows(gentle, depth, AT_RATE)] if profile.name == "quick" else []

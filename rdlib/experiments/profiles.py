@@ -1,6 +1,7 @@
 """Profiles: a data set with sizes, a recipe, depths and seeds; every table is made from one."""
 
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from rdlib.errors import ConfigError, require_choice
 from rdlib.recipe import IMAGENET_RECIPE, PAPER_RECIPE, PAPER_RECIPES, PAPER_WIDTH, Recipe
@@ -22,6 +23,10 @@ class Profile:
     def full(self) -> bool:
         """Whether it is the paper's protocol, so that reported numbers may stand beside its cells."""
         return self.width == PAPER_WIDTH and PAPER_RECIPES.get(self.dataset) == self.recipe
+
+    def trained(self, **changes: Any) -> Self:
+        """The same with these fields of its recipe changed."""
+        return replace(self, recipe=replace(self.recipe, **changes))
 
 
 # A high learning rate on purpose: the ResNet loses nothing there, the plain network collapses. A demonstration, chosen

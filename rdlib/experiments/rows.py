@@ -1,80 +1,120 @@
-"""A row of a table: one cell, the same run over several seeds."""
+"""A row of a table: one cell, the same run over several seeds. It is a value; its words are made only to be printed."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rdlib.experiments.profiles import Profile
 from rdlib.methods import Taught
-from rdlib.models import Shortcuts
+from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.recipe import PAPER_OPTIONS
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Run
 
+HEIR = "from the teacher's weights"
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a network is taught: a method of the register and its options, the student's convolutions, and their name."""
+
+    name: str
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    conv: str = "plain"
+    reported: str = field(default="", compare=False)  # in paper.csv, of a plain network taught so
+
+
+CROSS_ENTROPY = Teaching("cross-entropy", "Supervised", reported="plain")
+LOGITS = Teaching("logit distillation", "LogitDistillation")
+FEATURES = Teaching("feature distance", "FeatureDistillation")
+JOINTRD = Teaching("JointRD", "JointRD", reported="jointrd")
+JOINT_TEACHER = Teaching("JointRD, joint teacher", "JointRD", {"regime": "joint"})
+TAUGHT = {one.name: one for one in (CROSS_ENTROPY, LOGITS, FEATURES, JOINTRD, JOINT_TEACHER)}  # in the paper's tables
+
 
 @dataclass(frozen=True)
 class Row:
-    """One cell of a table: the same run over several seeds. `reported` names a line of paper.csv."""
+    """One cell of a table: the same run over several seeds.
+
+    reported: its line of paper.csv. conditions: what differs from the profile's recipe, beside the split, in words.
+    worth: place of its depth in the profile; the lowest trains first. cut: how a ResNet was made smaller, in words.
+    heir: whether its student starts from the teacher's weights where its teaching alone starts from scratch.
+    """
 
     depth: int
-    network: str
     shortcuts: Shortcuts
-    method: str
+    teaching: Teaching
     runs: tuple[Run, ...]
     reported: str | None = None
-    setting: str = ""  # what differs from the profile's recipe
-    worth: int = 0  # place of its depth in the profile; the lowest trains first
+    conditions: str = ""
+    worth: int = 0
+    cut: str = ""
+    heir: bool = False
+
+    @property
+    def network(self) -> str:
+        return "ResNet" if self.shortcuts == "all" else "plain"
+
+    @property
+    def method(self) -> str:
+        """How it is taught, in words."""
+        return listed(self.cut, self.teaching.name)
+
+    @property
+    def setting(self) -> str:
+        """What differs from the profile, in words."""
+        return listed(HEIR * self.heir, self.conditions, self.split)
+
+    @property
+    def split(self) -> str:
+        """In words, where it is not the test split."""
+        return "tune split" * (self.runs[0].recipe.holdout == "tune")
+
+    @property
+    def title(self) -> str:
+        """The name without the split."""
+        kept = SHORTCUTS[self.shortcuts] * (self.shortcuts != "all")
+        return listed(f"{self.network}-{self.depth}", kept, self.method, HEIR * self.heir, self.conditions)
 
     @property
     def name(self) -> str:
-        kept = f", {SHORTCUTS[self.shortcuts]}" if self.shortcuts != "all" else ""
-        setting = f", {self.setting}" if self.setting else ""
-        return f"{self.network}-{self.depth}{kept}, {self.method}{setting}"
+        return listed(self.title, self.split)
 
 
-SHORTCUTS = {"all": "all", "downsample": "downsampling kept", "none": "strictly plain"}
-TAUGHT: dict[str, tuple[str, dict[str, Any]]] = {
-    "cross-entropy": ("Supervised", {}),
-    "logit distillation": ("LogitDistillation", {}),
-    "feature distance": ("FeatureDistillation", {}),
-    "JointRD": ("JointRD", {}),
-    "JointRD, joint teacher": ("JointRD", {"regime": "joint"}),
-}
-REPORTED_AS = {"cross-entropy": "plain", "JointRD": "jointrd"}
-
-
-def taught_row(
-    profile: Profile,
-    depth: int,
-    label: str,
-    method: str,
-    options: dict[str, Any],
-    shortcuts: Shortcuts = "none",
-    teachers: Row | None = None,
-    setting: str = "",
-    conv: str = "plain",
-    width: int | None = None,
-) -> Row:
-    """One run a seed of that method; where it needs a trained teacher, that of a seed is the run of `teachers`."""
-    options = PAPER_OPTIONS.get(profile.dataset, {}).get(method, {}) | options
-    needed = issubclass(METHODS[method], Taught) and options.get("regime") != "joint"
-    ids = [run.id for run in teachers.runs] if needed and teachers else [None] * len(profile.seeds)
-    runs = tuple(
-        Run(
-            *(profile.dataset, method, depth, width or profile.width, shortcuts, seed, profile.recipe),
-            options=options,
-            teacher=teacher,
-            conv=conv,
-        )
-        for seed, teacher in zip(profile.seeds, ids, strict=True)
-    )
-    worth = profile.depths.index(depth) if depth in profile.depths else len(profile.depths)
-    return Row(depth, "ResNet" if shortcuts == "all" else "plain", shortcuts, label, runs, None, setting, worth)
+def listed(*words: str) -> str:
+    """Those that say something, with commas between them."""
+    return ", ".join(word for word in words if word)
 
 
 def make_row(
-    profile: Profile, depth: int, taught_by: str, shortcuts: Shortcuts, teachers: Row | None = None, setting: str = ""
+    profile: Profile,
+    depth: int,
+    teaching: Teaching,
+    shortcuts: Shortcuts = "none",
+    teachers: Row | None = None,
+    conditions: str = "",
+    width: int | None = None,
+    cut: str = "",
 ) -> Row:
-    """A row of the paper's tables, taught in one of the ways of TAUGHT, with what is reported for it."""
-    row = taught_row(profile, depth, taught_by, *TAUGHT[taught_by], shortcuts, teachers, setting)
-    kind = "resnet" if shortcuts == "all" else REPORTED_AS.get(taught_by)
-    return replace(row, reported=f"{profile.dataset}_{kind}{depth}") if kind and profile.full else row
+    """One run a seed; where its method needs a trained teacher, that of a seed is the run of `teachers`."""
+    method = teaching.method
+    options = PAPER_OPTIONS.get(profile.dataset, {}).get(method, {}) | dict(teaching.options)
+    needed = issubclass(METHODS[method], Taught) and options.get("regime") != "joint"
+    ids = [run.id for run in teachers.runs] if needed and teachers else [None] * len(profile.seeds)
+    what = (profile.dataset, method, depth, width or profile.width, shortcuts)
+    runs = tuple(
+        Run(*what, seed, profile.recipe, options, teacher, teaching.conv)
+        for seed, teacher in zip(profile.seeds, ids, strict=True)
+    )
+    known = ("resnet" if shortcuts == "all" else teaching.reported) if teaching.reported and not cut else ""
+    reported = f"{profile.dataset}_{known}{depth}" if known and profile.full else None
+    worth = profile.depths.index(depth) if depth in profile.depths else len(profile.depths)
+    return Row(depth, shortcuts, teaching, runs, reported, conditions, worth, cut)
+
+
+def three_rows(profile: Profile, depth: int, conditions: str = "") -> list[Row]:
+    """The ResNet, the strictly plain network, and the same taught by JointRD."""
+    resnet = make_row(profile, depth, CROSS_ENTROPY, "all", conditions=conditions)
+    taught = [make_row(profile, depth, how, "none", resnet, conditions) for how in (CROSS_ENTROPY, JOINTRD)]
+    return [resnet, *taught]

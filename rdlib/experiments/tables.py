@@ -4,8 +4,8 @@ Nothing here is typed by hand: our numbers come from records, reported ones from
 """
 
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,32 @@ import pandas as pd
 from rdlib.errors import RecordError, require_choice
 from rdlib.experiments import comparisons
 from rdlib.experiments import transfers as transfer_rows
+from rdlib.experiments.comparisons import AT_RATE, RATE
 from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import SHORTCUTS, TAUGHT, Row, make_row
-from rdlib.models import Shortcuts
-from rdlib.recipe import PAPER_RECIPE
+from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, make_row, three_rows
+from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import RESULTS, ROOT, Store
 
-PAPER_RATE = PAPER_RECIPE.learning_rate
+LEARNING_RATES = (RATE, 0.3, 0.6, 0.9)
 
 
-def accuracies(profile: Profile, setting: str = "") -> list[Row]:
+def accuracies(profile: Profile, conditions: str = "") -> list[Row]:
     """Top-1 accuracy of ResNet, plain, and plain taught in every way; both readings of "plain"."""
     rows = []
     plain: tuple[Shortcuts, ...] = ("none", "downsample")
     for depth in sorted(profile.depths):
-        teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
+        teachers = make_row(profile, depth, CROSS_ENTROPY, "all", conditions=conditions)
         rows.append(teachers)
         for kept in plain:
-            rows += [make_row(profile, depth, taught_by, kept, teachers, setting) for taught_by in TAUGHT]
+            rows += [make_row(profile, depth, how, kept, teachers, conditions) for how in TAUGHT.values()]
     return rows
 
 
-def table3(profile: Profile, setting: str = "") -> list[Row]:
+def table3(profile: Profile) -> list[Row]:
     """Table 3: accuracies on small images."""
-    return accuracies(profile, setting) if profile.dataset != "imagenet" else []
+    return accuracies(profile) if profile.dataset != "imagenet" else []
 
 
 def table4(profile: Profile) -> list[Row]:
@@ -51,31 +51,17 @@ def table4(profile: Profile) -> list[Row]:
 
 def table3_low_rate(profile: Profile) -> list[Row]:
     """Table 3 of the quick profile at the paper's learning rate; the other profiles use it anyway."""
-    if profile.name != "quick":
-        return []
-    gentle = replace(profile, recipe=replace(profile.recipe, learning_rate=PAPER_RATE))
-    return table3(gentle, f"learning rate {PAPER_RATE}")
-
-
-LEARNING_RATES = (PAPER_RATE, 0.3, 0.6, 0.9)
+    return accuracies(profile.trained(learning_rate=RATE), AT_RATE) if profile.name == "quick" else []
 
 
 def learning_rates(profile: Profile) -> list[Row]:
     """How much of the gap is the learning rate: quick networks at several peak rates, on the tune split."""
-    if profile.name != "quick":
-        return []
-    rows = []
-    for rate in LEARNING_RATES:
-        at_rate = replace(profile, recipe=replace(profile.recipe, learning_rate=rate, holdout="tune"))
-        setting = f"learning rate {rate}, tune split"
-        for depth in profile.depths:
-            teachers = make_row(at_rate, depth, "cross-entropy", "all", setting=setting)
-            rows += [
-                teachers,
-                make_row(at_rate, depth, "cross-entropy", "none", setting=setting),
-                make_row(at_rate, depth, "JointRD", "none", teachers, setting=setting),
-            ]
-    return rows
+    return [
+        row
+        for rate in (LEARNING_RATES if profile.name == "quick" else ())
+        for depth in profile.depths
+        for row in three_rows(profile.trained(learning_rate=rate, holdout="tune"), depth, f"learning rate {rate}")
+    ]
 
 
 TABLES: dict[str, Callable[[Profile], list[Row]]] = {
@@ -131,6 +117,15 @@ class Cell:
     def std(self) -> float:
         """Sample standard deviation (n - 1); NaN for fewer than two values."""
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
+
+    @property
+    def whole(self) -> bool:
+        return len(self.values) == self.wanted
+
+    @property
+    def count(self) -> str:
+        """How many of the seeds have a record, e.g. "2/3"."""
+        return f"{len(self.values)}/{self.wanted}"
 
     def __str__(self) -> str:
         if not self.values:
@@ -188,17 +183,19 @@ def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
             "taught by": row.method,
             "setting": row.setting,
             f"{row.runs[0].recipe.holdout} top-1 (%)": str(ours),
-            "n": f"{len(ours.values)}/{ours.wanted}",
+            "n": ours.count,
             "reported (%)": "" if theirs is None else f"{theirs:.2f}",
             "ours - reported": f"{ours.mean - theirs:+.2f}" if theirs is not None and ours.values else "",
-            "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table, store),
+            "to fill": "" if ours.whole else fill_command(profile, table, store),
         }
         lines.append(line)
-    if not lines:
-        return pd.DataFrame()
-    result = pd.DataFrame(lines)
-    optional = ["setting", "reported (%)", "ours - reported", "to fill"]
-    return result.drop(columns=[c for c in optional if not result[c].any()])
+    return lean(lines, "setting", "reported (%)", "ours - reported", "to fill")
+
+
+def lean(lines: Sequence[Mapping[str, str | int]] | pd.DataFrame, *optional: str) -> pd.DataFrame:
+    """A frame of these lines, without those optional columns that say nothing in any line."""
+    found = pd.DataFrame(lines)
+    return found.drop(columns=[name for name in optional if name in found and not found[name].any()])
 
 
 def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:

@@ -5,24 +5,26 @@ they learn the target with a frozen backbone or in full, on all its training ima
 scratch, the same networks learn the target alone, in as many steps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row, make_row
-from rdlib.models import Shortcuts
+from rdlib.experiments.rows import CROSS_ENTROPY, Row, Teaching, listed, make_row
+from rdlib.experiments.rows import JOINTRD as BY_JOINTRD
+from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.recipe import IMAGENET_RECIPE, PAPER_RECIPE, Recipe
 from rdlib.runs.run import Run
 
 FROZEN, FULL, SCRATCH = "frozen", "full", "from scratch"
 START = {FROZEN: "backbone frozen", FULL: "everything learns", SCRATCH: "from scratch"}
-RESNET, PLAIN, JOINTRD, RELEASED = "ResNet", "plain", "plain, JointRD", "plain, downsampling kept, JointRD"
-NETWORKS: dict[str, tuple[Shortcuts, str]] = {  # how each was trained on the source
-    RESNET: ("all", "cross-entropy"),
-    PLAIN: ("none", "cross-entropy"),
-    JOINTRD: ("none", "JointRD"),
-    RELEASED: ("downsample", "JointRD"),
+RESNET, PLAIN, JOINTRD, RELEASED = "ResNet", "plain", "plain, JointRD", f"plain, {SHORTCUTS['downsample']}, JointRD"
+NETWORKS: dict[str, tuple[Shortcuts, Teaching]] = {  # how each was trained on the source
+    RESNET: ("all", CROSS_ENTROPY),
+    PLAIN: ("none", CROSS_ENTROPY),
+    JOINTRD: ("none", BY_JOINTRD),
+    RELEASED: ("downsample", BY_JOINTRD),
 }
+SMALL = (RESNET, PLAIN, JOINTRD)  # what is transferred between small images
 ALL = None  # shots: all training images
 
 
@@ -41,14 +43,14 @@ class Task:
     tuned: Mapping[int | None, tuple[int, ...]]
     chosen: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     untuned: Mapping[str, float] = field(default_factory=dict)
-    networks: tuple[str, ...] = (RESNET, PLAIN, JOINTRD)
+    networks: tuple[str, ...] = SMALL
     scratch: tuple[str, ...] = (RESNET, PLAIN)
     seeds: tuple[int, ...] | None = None
     note: str = ""  # how it differs from another task of the same two data sets
 
     @property
     def name(self) -> str:
-        return ", ".join(part for part in (f"{self.source} to {self.target}", self.note) if part)
+        return listed(f"{self.source} to {self.target}", self.note)
 
     @property
     def cases(self) -> list[tuple[str, str]]:
@@ -72,6 +74,16 @@ class Line:
     rate: float
     row: Row
 
+    @property
+    def case(self) -> tuple[str, str, str]:
+        """Task, start and network; the cells of one case follow each other in every list."""
+        return self.task.name, self.start, self.network
+
+    @property
+    def images(self) -> str:
+        """How many images of each class, in a word."""
+        return "all" if self.shots is ALL else str(self.shots)
+
 
 def few_shot(shots: Sequence[int], classes: int, batch: int, steps: int, base: Recipe) -> dict[int | None, Recipe]:
     """Recipes of about `steps` steps each, whatever the number of images."""
@@ -87,91 +99,79 @@ CIFAR = Recipe(epochs=1, schedule="one-cycle")
 PHOTOGRAPHS = replace(IMAGENET_RECIPE, epochs=30, batch_size=64, schedule="one-cycle")
 GRID = {FROZEN: (0.01, 0.03, 0.1, 0.3, 1.0, 3.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: (0.01, 0.03, 0.1, 0.3)}
 SHORT_GRID = {FROZEN: (0.03, 0.1, 0.3, 1.0), FULL: (0.01, 0.03, 0.1, 0.3), SCRATCH: ()}
-DIGITS_RATES = {
-    (FROZEN, RESNET): (0.3, 3.0),
-    (FROZEN, PLAIN): (1.0, 0.3),
-    (FROZEN, JOINTRD): (0.1, 0.01),
-    (FULL, RESNET): (0.03, 0.1),
-    (FULL, PLAIN): (0.03, 0.03),
-    (FULL, JOINTRD): (0.1, 0.1),
-    (SCRATCH, RESNET): (0.1, 0.01),
-    (SCRATCH, PLAIN): (0.03, 0.1),
-}
+Rates = Mapping[tuple[str, str], tuple[float, float]]  # by start and network: for few images and for all
+
+
+def by_network(rates: Mapping[str, Sequence[tuple[float, float]]]) -> Rates:
+    """Rates of each start for the ResNet, the plain network and JointRD's, in this order."""
+    return {
+        (start, network): pair for start, pairs in rates.items() for network, pair in zip(SMALL, pairs, strict=False)
+    }
+
+
+DIGITS_TASK = Task(
+    *("digits-low", "digits-high", few_shot((1, 2, 5, 10, 25), 5, 25, 40, DIGITS) | {ALL: DIGITS}),
+    rates=GRID,
+    tuned={5: (0, 1), ALL: (0, 1)},
+    chosen=by_network(
+        {
+            FROZEN: ((0.3, 3.0), (1.0, 0.3), (0.1, 0.01)),
+            FULL: ((0.03, 0.1), (0.03, 0.03), (0.1, 0.1)),
+            SCRATCH: ((0.1, 0.01), (0.03, 0.1)),
+        }
+    ),
+)
+# Is what differs after four epochs a matter of time? The rates are those of four epochs.
+LONG_TASK = replace(
+    DIGITS_TASK,
+    recipes={ALL: replace(DIGITS, epochs=20)},
+    rates=dict.fromkeys(START, ()),
+    tuned={},
+    note="20 epochs",
+)
+CIFAR_TASK = Task(
+    *("cifar100-first", "cifar100-second", few_shot((10,), 50, 125, 40, CIFAR) | {ALL: CIFAR}),
+    rates=SHORT_GRID,
+    tuned={10: (0,)},
+    chosen=by_network({FROZEN: ((0.3, 0.3), (1.0, 1.0), (1.0, 1.0)), FULL: ((0.3, 0.3), (0.3, 0.3), (0.3, 0.3))}),
+)
+IMAGENET_TASK = Task(
+    source="imagenet",
+    target="mit67",
+    recipes={ALL: PHOTOGRAPHS},
+    rates=GRID,
+    tuned={ALL: (0,)},
+    untuned={FROZEN: 0.1, FULL: 0.01, SCRATCH: 0.1},
+    networks=(RESNET, JOINTRD, RELEASED),
+    seeds=(0, 1, 2),
+)
 TASKS: dict[str, tuple[Task, ...]] = {  # by profile
-    "quick": (
-        Task(
-            "digits-low",
-            "digits-high",
-            few_shot((1, 2, 5, 10, 25), 5, 25, 40, DIGITS) | {ALL: DIGITS},
-            GRID,
-            {5: (0, 1), ALL: (0, 1)},
-            DIGITS_RATES,
-        ),
-        # Is what differs after four epochs a matter of time? The rates are those of four epochs.
-        Task(
-            "digits-low",
-            "digits-high",
-            {ALL: replace(DIGITS, epochs=20)},
-            dict.fromkeys(START, ()),
-            {},
-            DIGITS_RATES,
-            note="20 epochs",
-        ),
-    ),
-    "cifar100-small": (
-        Task(
-            "cifar100-first",
-            "cifar100-second",
-            few_shot((10,), 50, 125, 40, CIFAR) | {ALL: CIFAR},
-            SHORT_GRID,
-            {10: (0,)},
-            {
-                (FROZEN, RESNET): (0.3, 0.3),
-                (FROZEN, PLAIN): (1.0, 1.0),
-                (FROZEN, JOINTRD): (1.0, 1.0),
-                (FULL, RESNET): (0.3, 0.3),
-                (FULL, PLAIN): (0.3, 0.3),
-                (FULL, JOINTRD): (0.3, 0.3),
-            },
-        ),
-    ),
-    "imagenet": tuple(
-        Task(
-            "imagenet",
-            target,
-            {ALL: PHOTOGRAPHS},
-            GRID,
-            {ALL: (0,)},
-            untuned={FROZEN: 0.1, FULL: 0.01, SCRATCH: 0.1},
-            networks=(RESNET, JOINTRD, RELEASED),
-            scratch=(RESNET, PLAIN),
-            seeds=(0, 1, 2),
-        )
-        for target in ("mit67", "caltech101")
-    ),
+    "quick": (DIGITS_TASK, LONG_TASK),
+    "cifar100-small": (CIFAR_TASK,),
+    "imagenet": (IMAGENET_TASK, replace(IMAGENET_TASK, target="caltech101")),
 }
 
 
 def sources(profile: Profile, task: Task) -> dict[str, Row]:
     """The networks as trained on the source, at the paper's learning rate; of ImageNet, those of table 4."""
-    recipe = profile.recipe if profile.full else replace(profile.recipe, learning_rate=PAPER_RECIPE.learning_rate)
-    there = replace(profile, dataset=task.source, recipe=recipe)
-    teachers = make_row(there, profile.depths[0], "cross-entropy", "all", None, f"on {task.source}")
+    gentle = profile if profile.full else profile.trained(learning_rate=PAPER_RECIPE.learning_rate)
+    there, where = replace(gentle, dataset=task.source), f"on {task.source}"
+    teachers = make_row(there, profile.depths[0], CROSS_ENTROPY, "all", conditions=where)
     found = {RESNET: teachers}
     for network in task.networks:
-        kept, taught_by = NETWORKS[network]
+        kept, taught = NETWORKS[network]
         if network != RESNET:
-            found[network] = make_row(there, profile.depths[0], taught_by, kept, teachers, f"on {task.source}")
+            found[network] = make_row(there, profile.depths[0], taught, kept, teachers, where)
     return found
 
 
-def line(
+def transfer_line(
     profile: Profile, task: Task, origin: Mapping[str, Row], case: tuple[str, str], shots: int | None, rate: float,
     seeds: Sequence[int], tune: bool,
 ) -> Line:  # fmt: skip
     """One cell; a seed starts from the source's run of that seed (of the only one, where there is one)."""
     start, network = case
-    kept, taught_by = NETWORKS[network]
+    kept, taught = NETWORKS[network]
     recipe = replace(task.recipes[shots], learning_rate=rate, holdout="tune" if tune else "test")
     size = (profile.depths[0], profile.width, kept)
     if start == SCRATCH:
@@ -184,35 +184,39 @@ def line(
             Run(task.target, "Transfer", *size, seed, recipe, {"backbone": start}, teacher) for seed, teacher in made
         )
     images = "all images" if shots is ALL else f"{shots} of each class"
-    where = [f"to {task.target}", *([task.note] if task.note else [])]
-    setting = ", ".join([*where, START[start], images, *([f"rate {rate:g}, tune split"] if tune else [])])
-    name = "ResNet" if kept == "all" else "plain"
-    return Line(task, network, start, shots, rate, Row(size[0], name, kept, taught_by, runs, None, setting))
+    tried = f"rate {rate:g}" * tune
+    conditions = listed(f"to {task.target}", task.note, START[start], images, tried)
+    return Line(task, network, start, shots, rate, Row(size[0], kept, taught, runs, conditions=conditions))
 
 
 def lines(profile: Profile) -> list[Line]:
     """Every cell of the transfer table, on the target's test images."""
-    found = []
-    for task in TASKS.get(profile.name, ()):
-        origin = sources(profile, task)
-        for case in task.cases:
-            for shots in task.recipes:
-                rate = task.rate(*case, shots)
-                found.append(line(profile, task, origin, case, shots, rate, task.seeds or profile.seeds, tune=False))
-    return found
+    return [
+        transfer_line(
+            profile, task, origin, case, shots, task.rate(*case, shots), task.seeds or profile.seeds, tune=False
+        )
+        for task, origin in with_sources(profile)
+        for case in task.cases
+        for shots in task.recipes
+    ]
 
 
 def tune_lines(profile: Profile) -> list[Line]:
     """Every rate tried for every cell that is tuned, on the target's tune split."""
-    found = []
-    for task in TASKS.get(profile.name, ()):
-        origin = sources(profile, task)
-        for case in task.cases:
-            for shots, tuned in task.tuned.items():
-                seeds = tuned if task.seeds else [seed for seed in tuned if seed in profile.seeds]
-                for rate in task.rates[case[0]]:
-                    found.append(line(profile, task, origin, case, shots, rate, seeds, tune=True))
-    return found
+    return [
+        transfer_line(
+            profile, task, origin, case, shots, rate, [n for n in seeds if task.seeds or n in profile.seeds], tune=True
+        )
+        for task, origin in with_sources(profile)
+        for case in task.cases
+        for shots, seeds in task.tuned.items()
+        for rate in task.rates[case[0]]
+    ]
+
+
+def with_sources(profile: Profile) -> list[tuple[Task, dict[str, Row]]]:
+    """The tasks of a profile, each with its networks as trained on the source."""
+    return [(task, sources(profile, task)) for task in TASKS.get(profile.name, ())]
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -225,9 +229,6 @@ def tune_rows(profile: Profile) -> list[Row]:
     return [*origins(profile), *(one.row for one in tune_lines(profile))]
 
 
-def origins(profile: Profile) -> Iterator[Row]:
+def origins(profile: Profile) -> list[Row]:
     """The networks trained on the sources, each once."""
-    seen: dict[str, Row] = {}
-    for task in TASKS.get(profile.name, ()):
-        seen |= {row.runs[0].id: row for row in sources(profile, task).values()}
-    yield from seen.values()
+    return list({row.runs[0].id: row for _, origin in with_sources(profile) for row in origin.values()}.values())

@@ -9,7 +9,7 @@ import torch
 
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row, make_row
+from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, make_row
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import load_images
 from rdlib.measure.paths import Observed, chosen, observe
@@ -50,9 +50,9 @@ def rows_for(profile: Profile, names: Sequence[str], depth: int, rate: float, ep
     here = replace(profile, recipe=replace(profile.recipe, learning_rate=rate), depths=(depth,), seeds=(seed,))
     short = replace(here, recipe=replace(here.recipe, epochs=epochs))
     settings = [f"learning rate {rate:g}, {one.recipe.epochs} epochs" for one in (here, short)]
-    teacher = make_row(here, depth, "cross-entropy", "all", setting=settings[0])
+    teacher = make_row(here, depth, CROSS_ENTROPY, "all", conditions=settings[0])
     wanted = [NETWORKS[name] for name in names]
-    return [teacher, *(make_row(short, depth, how, kept, teacher, settings[1]) for kept, how in wanted)]
+    return [teacher, *(make_row(short, depth, TAUGHT[how], kept, teacher, settings[1]) for kept, how in wanted)]
 
 
 class BackgroundTraining(threading.Thread):

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from rdlib.errors import RecordError
-from rdlib.experiments.comparisons import ABLATIONS, HEIR, MATCHED
-from rdlib.experiments.rows import SHORTCUTS, TAUGHT
+from rdlib.experiments.comparisons import ABLATIONS, MATCHED
+from rdlib.experiments.rows import HEIR, TAUGHT
 from rdlib.methods import JointRD
+from rdlib.models import SHORTCUTS
 from rdlib.recipe import PAPER_OPTIONS, Recipe
 from rdlib.rivals.register import METHODS, WAYS
 from rdlib.runs.run import Record, Run, defaults_of
@@ -103,7 +104,7 @@ def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]]
         if way.both:
             heir, inherited = way.started_from_the_teacher()
             named.append((f"{way.name}, {HEIR}", heir.__name__, inherited, way.conv))
-    named += [(name, *how, "plain") for name, how in TAUGHT.items()]
+    named += [(taught.name, taught.method, taught.options, "plain") for taught in TAUGHT.values()]
     ablated = (one for one in ABLATIONS if issubclass(METHODS[one.method], JointRD))
     named += [(f"JointRD, {one.name}", one.method, one.options, one.conv) for one in ablated]
     names: dict[tuple[str, str, frozenset[tuple[str, Any]]], str] = {}

@@ -14,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import SHORTCUTS, TAUGHT
+from rdlib.experiments.rows import TAUGHT
 from rdlib.experiments.tables import in_store
 from rdlib.explorer.catalogue import APART, PERCENT, SETTINGS, STATISTICS, TOP1, catalogue, grouped, select, values
 from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, widen, wrapped
 from rdlib.figures.style import COLOURS, NETWORK_COLOURS
+from rdlib.models import SHORTCUTS
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.store import Store
 

@@ -51,7 +51,7 @@ class TrainingPanel(Panel):
     def recorded_controls(self) -> widgets.VBox:
         names = [(f"table {name}", name) for name in self.rows]
         first = next(iter(self.rows))
-        plain = {row.method: row for row in self.rows[first] if row.shortcuts == "none"}
+        plain = {row.teaching.name: row for row in self.rows[first] if row.shortcuts == "none"}
         self.tables, self.cells = [], []
         for i, which, how in COUNTED:
             self.tables.append(self.add(f"table-{i}", choice(f"{which} network of", names, first), self.relist))
@@ -96,7 +96,8 @@ class TrainingPanel(Panel):
         """List the rows of the table that is chosen; the same network in it, where it has that."""
         cell, rows = self.cells[self.tables.index(change.owner)], self.rows[change.owner.value]
         before = cell.value
-        same = [row for row in rows if (row.method, row.shortcuts) == (before.method, before.shortcuts)]
+        what = (before.teaching, before.cut, before.shortcuts)
+        same = [row for row in rows if (row.teaching, row.cut, row.shortcuts) == what]
         with self.quietly():  # drawn once, not for what the list happens to begin with
             cell.options = named(rows)
             cell.value = next((row for row in same if row.depth == before.depth), (same or rows)[0])

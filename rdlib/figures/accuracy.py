@@ -9,11 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdlib.experiments.rows import SHORTCUTS, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell
 from rdlib.figures.curves import mean_curves
 from rdlib.figures.style import CAPTION, COLOURS, counted, legend_below, note, short_name, style
-from rdlib.models import DEPTHS
+from rdlib.models import DEPTHS, SHORTCUTS
 from rdlib.runs.store import Store
 
 
@@ -58,14 +58,14 @@ def accuracy(
 def tick(row: Row) -> str:
     kept = f", {SHORTCUTS[row.shortcuts]}" if row.shortcuts == "downsample" else ""
     name = f"{row.network}-{row.depth}{kept}"
-    return name if row.method == "cross-entropy" else f"{name}\n{row.method}"
+    return name if row.teaching == CROSS_ENTROPY else f"{name}\n{row.method}"
 
 
 def claim(rows: Sequence[Row], store: Store) -> Figure:
     """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
     style()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
-    mean_curves([row for row in rows if row.method in ("cross-entropy", "JointRD")], store, left)
+    mean_curves([row for row in rows if row.teaching in (CROSS_ENTROPY, JOINTRD)], store, left)
     legend_below(left)
     rate = rows[0].runs[0].recipe.learning_rate
     left.set_title(f"learning rate {rate:g}; mean of the seeds, band from lowest to highest", **CAPTION)

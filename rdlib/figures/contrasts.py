@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from rdlib.experiments.rows import Row
 from rdlib.figures.style import BAD, GOOD, note
-from rdlib.paper.contrasts import BETTER, WORSE, verdict
-from rdlib.paper.differences import bounds, difference
+from rdlib.paper.statistics import BETTER, WORSE, bounds, difference
+from rdlib.paper.statistics import better_or_worse as verdict
 from rdlib.runs.store import Store
 
 VERDICTS = {BETTER: GOOD, WORSE: BAD}  # all others grey

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from rdlib.experiments.rows import SHORTCUTS
 from rdlib.figures.style import CAPTION, COLOURS, NETWORK_COLOURS, legend_below, note
 from rdlib.measure.latency_record import Cell
 from rdlib.measure.speedup import Speedup
+from rdlib.models import SHORTCUTS
 
 
 def speedups(found: Mapping[Cell, Speedup], side: int, batch: int, claimed: float) -> Figure:

@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, Row
 
 COLOURS = {
     "ResNet": "#4d4d4d",
@@ -38,7 +38,7 @@ def style() -> None:
 
 def short_name(row: Row) -> str:
     """The key of COLOURS: what a reader calls a row."""
-    return row.network if row.method == "cross-entropy" else f"{row.network}, {row.method}"
+    return row.network if row.teaching == CROSS_ENTROPY else f"{row.network}, {row.method}"
 
 
 def band(ax: Axes, values: npt.NDArray[Any], epochs: npt.ArrayLike | None = None, **line: Any) -> None:

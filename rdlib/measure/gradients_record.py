@@ -19,7 +19,7 @@ from torch import nn
 
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import in_store, rows_of
 from rdlib.files import digest
 from rdlib.images.dataset import Dataset
@@ -57,8 +57,8 @@ def path_of(profile: Profile, store: Store) -> Path:
 def rows(profile: Profile) -> list[Row]:
     """ResNet, strictly plain network and JointRD (frozen teacher), for each depth and learning rate."""
     found = [row for table in ("3", "3-low-rate") for row in rows_of(profile, table)]
-    wanted = (("all", "cross-entropy"), ("none", "cross-entropy"), ("none", "JointRD"))
-    return [row for row in found if (row.shortcuts, row.method) in wanted]
+    wanted = (("all", CROSS_ENTROPY), ("none", CROSS_ENTROPY), ("none", JOINTRD))
+    return [row for row in found if (row.shortcuts, row.teaching) in wanted]
 
 
 def teacher_of(run: Run, among: list[Row]) -> Run:
@@ -208,7 +208,7 @@ def overview(profile: Profile, store: Store, path: Path | None = None) -> pd.Dat
 
 
 def short_name(row: Row) -> str:
-    return "JointRD" if row.method == "JointRD" else row.network
+    return "JointRD" if row.teaching == JOINTRD else row.network
 
 
 def read(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:

@@ -14,14 +14,14 @@ import pandas as pd
 from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import in_store, rows_of
 from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.runs.execute import require_same_images
 from rdlib.runs.store import Store
 
-TAUGHT = ("cross-entropy", "JointRD")
+TAUGHT = (CROSS_ENTROPY, JOINTRD)
 PACKAGES = ("torch", "onnx", "onnxruntime")
 
 
@@ -36,7 +36,7 @@ def path_of(profile: Profile, store: Store) -> Path:
 def rows(profile: Profile) -> list[Row]:
     """The cells that are compared: those whose accuracy is that of the test split."""
     tables = ("3", "3-low-rate", "4")
-    return [row for table in tables for row in rows_of(profile, table) if row.method in TAUGHT]
+    return [row for table in tables for row in rows_of(profile, table) if row.teaching in TAUGHT]
 
 
 def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], None] = lambda line: None) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import JOINTRD, Row
 from rdlib.experiments.tables import in_store, rows_of
 from rdlib.files import digest
 from rdlib.images.dataset import Dataset, Split
@@ -46,7 +46,7 @@ def path_of(profile: Profile, store: Store) -> Path:
 def row_of(profile: Profile) -> Row:
     """JointRD of the profile's first depth, strictly plain, frozen teacher. Raises ConfigError where there is none."""
     for row in rows_of(profile, "3"):
-        if (row.depth, row.shortcuts, row.method) == (profile.depths[0], "none", "JointRD"):
+        if (row.depth, row.shortcuts, row.teaching) == (profile.depths[0], "none", JOINTRD):
             return row
     raise ConfigError(f"profile {profile.name} has no networks of table 3: choose another profile")
 

@@ -23,7 +23,7 @@ from rdlib.deploy.rmnet import rewritten
 from rdlib.distributed import shard
 from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import Row, listed
 from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
 from rdlib.images.dataset import Images, S
 from rdlib.images.photographs import load_images
@@ -71,8 +71,7 @@ def key(row: Row) -> str:
 
 def network_name(row: Row) -> str:
     """What a row deploys, named as a `Candidate` is: for a ResNet it matters how it was cut, not how it was taught."""
-    cut = "" if row.method == "cross-entropy" or row.shortcuts != "all" else f", {row.method.partition(',')[0]}"
-    return KINDS[row.shortcuts].format(row.depth) + cut
+    return listed(KINDS[row.shortcuts].format(row.depth), row.cut)
 
 
 def measure(

@@ -5,24 +5,24 @@ from dataclasses import replace
 from itertools import product
 
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import SHORTCUTS, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, JOINTRD, Row, listed
 from rdlib.experiments.tables import cell, fill_command, in_store, paper, records_of, rows_of, table3
 from rdlib.measure import memory, speedup
 from rdlib.measure.latency_record import COMMAND, LatencyRecord
 from rdlib.measure.latency_record import records as latency_records
-from rdlib.models import KINDS, Shortcuts
-from rdlib.paper.differences import LEAST, SAME_LEVEL, bounds, difference, find
-from rdlib.paper.readings import (
+from rdlib.models import KINDS, SHORTCUTS, Shortcuts
+from rdlib.paper.readings import FULL, Reading, claimed, claimed_value, told
+from rdlib.paper.statistics import (
     FAILS,
-    FULL,
     HOLDS,
     IN_PART,
+    LEAST,
     NOT_RUN,
+    SAME_LEVEL,
     UNDECIDED,
-    Reading,
-    claimed,
-    claimed_value,
-    told,
+    bounds,
+    difference,
+    find,
 )
 from rdlib.runs.store import Store
 
@@ -33,7 +33,7 @@ NOTEBOOK_OF = {
     "4": "05_table4_imagenet",
     "depth": "08_who_teaches_early_layers",
 }
-STUDENTS = ("JointRD", "JointRD, joint teacher")
+STUDENTS = (JOINTRD, JOINT_TEACHER)
 NEAR = 5.0  # points within which a share is "about" the claimed one
 DEPLOYED = (50, 224)  # depth and side of the paper's claims on memory and speed
 OTHER_DEVICE = "other device"  # than the paper's mobile NPU, which is not at hand
@@ -75,16 +75,20 @@ def levels(store: Store) -> list[Reading]:
     papers_first = sorted(PROFILES.values(), key=lambda profile: profile.dataset == "digits")
     for profile, table in product(papers_first, NOTEBOOK_OF):
         rows = rows_of(profile, table)
-        for jointrd in (row for row in rows if row.method in STUDENTS and row.runs not in seen):
+        for jointrd in (row for row in rows if row.teaching in STUDENTS and row.runs not in seen):
             seen.add(jointrd.runs)  # a cell that stands in two tables is one reading
-            resnet, plain = (find(rows, jointrd.depth, "cross-entropy", kept) for kept in ("all", jointrd.shortcuts))
+            resnet, plain = (find(rows, jointrd.depth, CROSS_ENTROPY, kept) for kept in ("all", jointrd.shortcuts))
             gap, verdict = difference(jointrd, resnet, store), same_level(jointrd, resnet, plain, store)
-            teacher = jointrd.method.removeprefix("JointRD").removeprefix(", ")
-            what = (SHORTCUTS[jointrd.shortcuts], teacher, resnet.setting)
+            what = listed(
+                f"{profile.name}-{resnet.depth}",
+                SHORTCUTS[jointrd.shortcuts],
+                "joint teacher" * (jointrd.teaching == JOINT_TEACHER),
+                resnet.setting,
+            )
             key = "claim_accuracy_imagenet" if profile.dataset == "imagenet" else "claim_accuracy"
             blank = Reading(
                 f"same level as ResNet, {DATA[profile.dataset]}",
-                f"{profile.name}-{resnet.depth}, {', '.join(part for part in what if part)}",
+                what,
                 told(key) if profile.full else "",
                 protocol=protocol_of(jointrd, store),
                 look=NOTEBOOK_OF[table],
@@ -129,10 +133,10 @@ def memory_claim(key: str, store: Store) -> list[Reading]:
     Both readings of "plain"; of the share of shortcuts strictly plain alone, since it alone removes them all. Raises
     RecordError where the record is damaged or lacks these networks.
     """
-    claim, look, found = f"{claimed(key)} {TOLD[key]}", "02_table1_memory", list[Reading]()
-    path = store.root / "measured" / memory.RECORD.name
+    path, found = store.root / "measured" / memory.RECORD.name, list[Reading]()
+    blank = deployed(key, "02_table1_memory", in_store(memory.COMMAND, store))
     if not path.exists():
-        return [Reading(claim, "", told(key), look=look, fill=in_store(memory.COMMAND, store))]
+        return [blank]
     (depth, side), record = DEPLOYED, memory.read(path)
     resnet = memory.find(record, KINDS["all"].format(depth), side)
     is_share = key == "claim_shortcut_share"
@@ -143,20 +147,23 @@ def memory_claim(key: str, store: Store) -> list[Reading]:
             for executors, whole, ours in alike(resnet[kind], plain[kind], together=kind == "traffic"):
                 value = 100 * (1 - ours / whole) if is_share else whole / ours
                 holds = abs(value - claimed_value(key)) <= NEAR if is_share else value >= claimed_value(key)
-                found.append(
-                    Reading(
-                        claim,
-                        f"{SHORTCUTS[kept]}, {name}, {executors}",
-                        told(key),
-                        value,
-                        form="{:.1f} %" if is_share else "{:.2f}x",
-                        n=1,
-                        protocol=ALLOCATED if kind == "arena" else FULL,
-                        verdict=HOLDS if holds else FAILS,
-                        look=look,
-                    )
+                one = replace(
+                    blank,
+                    reading=f"{SHORTCUTS[kept]}, {name}, {executors}",
+                    value=value,
+                    form="{:.1f} %" if is_share else "{:.2f}x",
+                    n=1,
+                    protocol=ALLOCATED if kind == "arena" else FULL,
+                    verdict=HOLDS if holds else FAILS,
+                    fill="",
                 )
+                found.append(one)
     return found
+
+
+def deployed(key: str, look: str, fill: str) -> Reading:
+    """A claim on deployed networks, not run yet."""
+    return Reading(f"{claimed(key)} {TOLD[key]}", "", told(key), look=look, fill=fill)
 
 
 def alike(
@@ -175,7 +182,7 @@ def speed_claim(store: Store) -> list[Reading]:
     """Plain-50 against ResNet-50 at 224x224, one image: both readings of "plain", every engine, precision and machine,
     over all sessions that timed them; the interval covers those of the sessions."""
     bar, found = claimed_value("claim_speedup"), list[Reading]()
-    claim, look = f"{claimed('claim_speedup')} {TOLD['claim_speedup']}", "03_table2_latency"
+    blank = deployed("claim_speedup", "03_table2_latency", in_store(COMMAND, store))
     for machine, of in speedup.by_machine(latency_records(store.root / "measured")).items():
         sessions = [cells_at(one, *DEPLOYED) for one in of.values()]
         ratios = [speedup.speedups(one) for one in sessions]
@@ -184,25 +191,22 @@ def speed_claim(store: Store) -> list[Reading]:
             times = [one[key] for one in ratios if key in one]
             passes = [len(one.times[key]) for one, here in zip(sessions, ratios, strict=True) if key in here]
             low, high = min(one.low for one in times), max(one.high for one in times)
-            found.append(
-                Reading(
-                    claim,
-                    f"{SHORTCUTS[key.shortcuts]}, {key.engine}, {key.precision}",
-                    told("claim_speedup"),
-                    value=min(one.ratio for one in times),
-                    highest=max(one.ratio for one in times),
-                    low=low,
-                    high=high,
-                    form="{:.2f}x",
-                    n=sum(passes),
-                    protocol=OTHER_DEVICE,
-                    verdict=HOLDS if low >= bar else UNDECIDED if high >= bar else FAILS,
-                    look=look,
-                    more={"machine": machine, "sessions": str(len(times))},
-                )
+            one = replace(
+                blank,
+                reading=f"{SHORTCUTS[key.shortcuts]}, {key.engine}, {key.precision}",
+                value=min(one.ratio for one in times),
+                highest=max(one.ratio for one in times),
+                low=low,
+                high=high,
+                form="{:.2f}x",
+                n=sum(passes),
+                protocol=OTHER_DEVICE,
+                verdict=HOLDS if low >= bar else UNDECIDED if high >= bar else FAILS,
+                more={"machine": machine, "sessions": str(len(times))},
+                fill="",
             )
-    fill = in_store(COMMAND, store)
-    return found or [Reading(claim, "", told("claim_speedup"), look=look, fill=fill)]
+            found.append(one)
+    return found or [blank]
 
 
 def cells_at(record: LatencyRecord, depth: int, side: int) -> LatencyRecord:

@@ -5,20 +5,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import Cell, cell, fill_command
-from rdlib.paper.differences import bounds, difference, interval, signed
+from rdlib.experiments.rows import CROSS_ENTROPY, Row
+from rdlib.experiments.tables import cell, fill_command, lean
+from rdlib.paper.statistics import BETTER, UNDECIDED, WORSE, better_or_worse, difference, find, interval, signed
 from rdlib.runs.store import Store
-
-BETTER, WORSE, UNDECIDED, MISSING = "better", "worse", "cannot tell", ""
-
-
-def verdict(gap: Cell) -> str:
-    """Better or worse where the whole 95 % interval of the paired difference lies on one side of zero."""
-    if not gap.values:
-        return MISSING
-    low, high = bounds(gap)
-    return BETTER if low > 0 else WORSE if high < 0 else UNDECIDED
 
 
 def contrasts(
@@ -37,23 +27,33 @@ def contrasts(
                     "question": question,
                     "change": row.method,
                     f"{row.runs[0].recipe.holdout} top-1 (%)": str(ours),
-                    "n": f"{len(ours.values)}/{ours.wanted}",
+                    "n": ours.count,
                     "difference": signed(gap),
                     "95 %": interval(gap),
-                    "verdict": verdict(gap),
-                    "to fill": "" if len(ours.values) == ours.wanted else fill_command(profile, table, store),
+                    "verdict": better_or_worse(gap),
+                    "to fill": "" if ours.whole else fill_command(profile, table, store),
                 }
             )
-    found = pd.DataFrame(lines)
-    return found if found["to fill"].any() else found.drop(columns="to fill")
+    return lean(lines, "to fill")
 
 
-def sentence(row: Row, reference: Row, store: Store, name: str = "") -> str:
+def sentence(row: Row, reference: Row, store: Store) -> str:
     """The verdict in words, with its numbers."""
     gap = difference(row, reference, store)
-    said = {BETTER: "is better", WORSE: "is worse", UNDECIDED: "cannot be told apart", MISSING: "has no record yet"}
-    found = verdict(gap)
-    if found == MISSING:
-        return f"{name or row.method}: has no record yet"
+    if not gap.values:
+        return f"{row.method}: has no record yet"
+    said = {BETTER: "is better", WORSE: "is worse", UNDECIDED: "cannot be told apart"}[better_or_worse(gap)]
     numbers = f"{signed(gap)} points" + (f", 95 % {interval(gap)}" if interval(gap) else "")
-    return f"{name or row.method}: {said[found]} ({numbers}, n = {len(gap.values)})"
+    return f"{row.method}: {said} ({numbers}, n = {len(gap.values)})"
+
+
+def compared_to_baselines(rows: Sequence[Row], store: Store) -> pd.DataFrame:
+    """Every taught network of table 3 against the plain and the ResNet of its depth: paired difference, n, interval."""
+    lines = []
+    for row in (row for row in rows if row.teaching != CROSS_ENTROPY):
+        line: dict[str, object] = {"cell": row.name}
+        for name, kept in (("plain", row.shortcuts), ("ResNet", "all")):
+            gap = difference(row, find(rows, row.depth, CROSS_ENTROPY, kept), store)
+            line |= {f"minus {name}": signed(gap), f"n ({name})": len(gap.values), f"95 % ({name})": interval(gap)}
+        lines.append(line)
+    return pd.DataFrame(lines)

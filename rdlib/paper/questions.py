@@ -5,18 +5,19 @@ from dataclasses import replace
 
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.experiments import comparisons
+from rdlib.experiments.comparisons import Ablation
 from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.experiments.rows import SHORTCUTS, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, FEATURES, JOINTRD, Row, listed
 from rdlib.experiments.tables import Cell, fill_command, records_of, rows_of
 from rdlib.measure import gradients_record as evidence_record
 from rdlib.measure import rival_costs
 from rdlib.measure.gradients import PARTS
-from rdlib.models import STAGES
+from rdlib.models import SHORTCUTS, STAGES
 from rdlib.paper import rivals as rival_table
 from rdlib.paper.claims import protocol_of
-from rdlib.paper.differences import LEAST, difference, find
-from rdlib.paper.readings import FAILS, FULL, HOLDS, IN_PART, REDUCED, UNDECIDED, Reading, beyond, told
-from rdlib.paper.rivals import JOINTRD, Line
+from rdlib.paper.readings import FULL, REDUCED, Reading, told
+from rdlib.paper.rivals import Line
+from rdlib.paper.statistics import FAILS, HOLDS, IN_PART, LEAST, UNDECIDED, beyond, difference, find
 from rdlib.runs.store import Store
 
 TEACHING, RIVALS, ABLATIONS = "08_who_teaches_early_layers", "09_rivals", "07_what_is_jointrd"
@@ -25,12 +26,6 @@ EARLY, LATE = evidence_record.phase_names()[1], evidence_record.phase_names()[-1
 DOMINATES, FADES = "teacher's gradients dominate early", "teacher's gradients fade later"
 COSTS = "traffic, peak, MACs"
 LOSS = ("the loss", "which path", "m(t)", "lambda", "the distance")  # questions of 07 that are about the loss
-RELEASED = {  # changes of 07 that the released code makes, and where
-    "without any feature distance": "CIFAR scripts: --dis_weight 0",
-    "CIFAR: cross-entropy alone": "README's CIFAR command: plain baseline",
-    "ImageNet: own path alone, Dirac": "README's ImageNet command: TA, Dirac",
-    "all terms times 1/4": "JOINT: all terms times 1/4",  # its joint teacher is judged under "same level"
-}
 
 
 def gradients(profile: Profile, store: Store) -> tuple[list[Reading], list[Reading]]:
@@ -80,12 +75,12 @@ def smaller_resnets(profile: Profile, store: Store) -> tuple[list[Reading], list
     lines: tuple[list[Reading], list[Reading]] = ([], [])
     for table in rival_costs.TABLES:
         found = rival_table.lines(profile, store, table)
-        for line in (line for line in found if line.adds and line.way != rival_table.RESNET):
-            which = int("narrowed" in line.way)
-            gap, drop = rival_table.one_of(found, JOINTRD).minus(line), line.minus(found[0])
+        for line in (line for line in found if line.row.cut):
+            which = int(not line.pruned)
+            gap, drop = rival_table.one_of(found, rival_table.JOINTRD).minus(line), line.minus(found[0])
             blank = replace(
                 narrowed if which else pruned,
-                reading=f"rate {line.rate:g}, {line.way.removeprefix('ResNet, ')}",
+                reading=f"rate {line.rate:g}, {line.made}",
                 protocol=protocol_name(profile),
                 more={"drop": f"{drop.mean:+.1f}" if drop.values else "", COSTS: times_plain(line, found)},
             )
@@ -109,29 +104,25 @@ def times_plain(line: Line, among: Sequence[Line]) -> str:
 def ablations(profile: Profile, store: Store) -> list[Reading]:
     """JointRD minus JointRD with one part of its loss changed, on the tune split."""
     blank = Reading("the loss beats each change of it", "", told("question_ablations"), look=ABLATIONS)
-    groups = comparisons.by_question(profile)
-    rows = [row for question in LOSS for row in groups.get(question, ())]
-    return changed(blank, {row.method: row for row in rows}, profile, store)
+    return changed(blank, {one.name: one for one in comparisons.ABLATIONS if one.question in LOSS}, profile, store)
 
 
-def changed(blank: Reading, changes: Mapping[str, Row], profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus rows of the ablations with the same shortcuts, each under the name of its reading."""
-    jointrd, found = unchanged(rows_of(profile, "ablations")), []
-    if not jointrd:  # ImageNet has no ablations
+def settings_released(profile: Profile, store: Store) -> list[Reading]:
+    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
+    blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
+    return changed(blank, {one.released: one for one in comparisons.ABLATIONS if one.released}, profile, store)
+
+
+def changed(blank: Reading, changes: Mapping[str, Ablation], profile: Profile, store: Store) -> list[Reading]:
+    """JointRD minus changes of it with the same shortcuts, each under the name of its reading."""
+    rows, found = rows_of(profile, "ablations"), []
+    if not rows:  # ImageNet has none
         return [blank.untested]
-    for reading, row in changes.items():
+    jointrd = {row.shortcuts: row for row in rows if row.teaching in (JOINTRD, comparisons.KEPT.teaching)}
+    for reading, one in changes.items():
+        row = next(row for row in rows if row.teaching == one.teaching)
         gap = difference(jointrd[row.shortcuts], row, store)
         found.append(on_tune(replace(blank, reading=reading), row, profile, store).filled(gap, beyond(gap)))
-    return found
-
-
-def unchanged(rows: Sequence[Row]) -> dict[str, Row]:
-    """JointRD as the paper has it, by the shortcuts of its student: the first row of each with its options."""
-    found: dict[str, Row] = {}
-    options = next((row.runs[0].options for row in rows if row.method == "JointRD"), None)
-    for row in rows:
-        if (row.runs[0].method, row.runs[0].options) == ("JointRD", options):
-            found.setdefault(row.shortcuts, row)
     return found
 
 
@@ -146,21 +137,13 @@ def command_published(store: Store) -> list[Reading]:
     for profile in PROFILES.values():
         for table in ("3", "3-low-rate"):
             rows = rows_of(profile, table)
-            for own in (row for row in rows if row.method == "feature distance"):
-                gap = difference(find(rows, own.depth, "JointRD", own.shortcuts), own, store)
-                what = (f"{profile.name}-{own.depth}", SHORTCUTS[own.shortcuts], own.setting)
-                reading, fill = ", ".join(part for part in what if part), fill_command(profile, table, store)
+            for own in (row for row in rows if row.teaching == FEATURES):
+                gap = difference(find(rows, own.depth, JOINTRD, own.shortcuts), own, store)
+                reading = listed(f"{profile.name}-{own.depth}", SHORTCUTS[own.shortcuts], own.setting)
+                fill = fill_command(profile, table, store)
                 ran = replace(blank, reading=reading, protocol=protocol_of(own, store), fill=fill)
                 found.append(ran.filled(gap, beyond(gap)))
     return found
-
-
-def settings_released(profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
-    blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
-    rows = [row for group in comparisons.by_question(profile).values() for row in group]
-    named = {RELEASED[row.method]: row for row in rows if row.method in RELEASED}
-    return changed(blank, named, profile, store)
 
 
 def best_epochs(profile: Profile, store: Store) -> list[Reading]:
@@ -171,10 +154,10 @@ def best_epochs(profile: Profile, store: Store) -> list[Reading]:
     """
     blank, found = Reading("the best epoch flatters", "", told("code_best_epoch"), look=ABLATIONS), []
     for row in rows_of(profile, "ablations"):
-        if row.depth == profile.depths[0] and row.method in ("cross-entropy", "JointRD"):
+        if row.depth == profile.depths[0] and row.teaching in (CROSS_ENTROPY, JOINTRD):
             curves = [[epoch["tune_top1"] for epoch in record.history] for record in records_of(row, store)]
             gain = Cell(tuple(max(curve) - curve[-1] for curve in curves if curve), len(row.runs))
-            ran = on_tune(replace(blank, reading=row.name.removesuffix(", tune split")), row, profile, store)
+            ran = on_tune(replace(blank, reading=row.title), row, profile, store)
             found.append(ran.filled(gain, flatters(gain)))
     return found or [blank.untested]
 

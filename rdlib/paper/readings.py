@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from rdlib.experiments.tables import Cell, paper
-from rdlib.paper.differences import LEAST, bounds
+from rdlib.paper.statistics import FAILS, HOLDS, IN_PART, LEAST, NOT_RUN, NOT_TESTED, UNDECIDED, bounds
 
-HOLDS, IN_PART, FAILS = "holds", "holds in part", "does not hold"
-UNDECIDED, NOT_RUN, NOT_TESTED = "cannot tell", "not run", "not tested"
 TESTED = (HOLDS, IN_PART, FAILS, UNDECIDED)
 FULL, REDUCED = "full", "reduced"
 
@@ -60,19 +58,13 @@ class Reading:
         if not cell.values:
             return replace(self, protocol="")
         low, high = bounds(cell) if len(cell.values) >= LEAST else (math.nan, math.nan)
-        fill = self.fill if len(cell.values) < cell.wanted else ""
+        fill = "" if cell.whole else self.fill
         return replace(self, value=cell.mean, low=low, high=high, n=len(cell.values), verdict=verdict, fill=fill)
 
 
 def span(ranked: Sequence[str]) -> str:
     """From the first to the last."""
     return " to ".join(dict.fromkeys([*ranked[:1], *ranked[-1:]]))
-
-
-def beyond(cell: Cell, bar: float = 0.0) -> str:
-    """Holds where the whole 95 % interval lies above `bar`, does not hold where it lies below; else cannot tell."""
-    low, high = bounds(cell)
-    return HOLDS if low > bar else FAILS if high < bar else UNDECIDED
 
 
 def decisive(readings: Iterable[Reading]) -> list[Reading]:

@@ -11,19 +11,20 @@ from typing import Any
 import pandas as pd
 
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
+from rdlib.experiments import rows as taught
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import Cell, fill_command, rows_of
+from rdlib.experiments.rows import Row, Teaching
+from rdlib.experiments.tables import Cell, fill_command, lean, records_of, rows_of
 from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
-from rdlib.paper.differences import bounds, interval
+from rdlib.paper.statistics import ABOVE, BELOW, LEAST, NOT_APART, bounds, interval, side
+from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.register import METHODS
-from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 
 SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"
-PLAIN, JOINTRD = ("cross-entropy", SCRATCH), ("JointRD", SCRATCH)
+PLAIN, JOINTRD = (taught.CROSS_ENTROPY, SCRATCH), (taught.JOINTRD, SCRATCH)
 TRAINING = ("step (x plain)", "images/s", "TFLOP", "teacher's", "both (x plain)", "needs teacher")
 COUNTED = ("parameters", "MACs (M)", "adds", "traffic (KiB)", "peak (KiB)", "fused")
 TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
@@ -31,41 +32,60 @@ TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
 
 @dataclass(frozen=True)
 class Line:
-    """One way. top1: percent by seed, where known. training and network: its parts of the cost record, or empty."""
+    """One way. top1: percent by seed, where known. training and network: its parts of the cost record, or empty.
 
-    way: str
-    start: str
+    exact: whether it is RMNet's rewrite of the ResNets of its row: no training but theirs, and a network of its own.
+    """
+
+    row: Row
     top1: Mapping[int, float]
-    wanted: int
-    adds: bool  # whether the deployed network has additions
-    plain: bool  # whether it deploys the very network that the plain one is
-    rate: float = 0.0  # peak learning rate
     training: Mapping[str, Any] = field(default_factory=dict)
     network: Mapping[str, Any] = field(default_factory=dict)
     to_fill: str = ""
+    exact: bool = False
 
     @property
     def cell(self) -> Cell:
-        return Cell(tuple(self.top1.values()), self.wanted)
+        return Cell(tuple(self.top1.values()), len(self.row.runs))
 
     @property
-    def whole(self) -> bool:
-        """Whether every seed has a record."""
-        return len(self.top1) == self.wanted
+    def adds(self) -> bool:
+        """Whether the deployed network has additions."""
+        return self.row.shortcuts == "all" and not self.exact
+
+    @property
+    def start(self) -> str:
+        run = self.row.runs[0]
+        heir = self.exact or METHODS[run.method].starts_as_teacher or run.options.get("init") == "teacher"
+        return TEACHER if heir else SCRATCH
+
+    @property
+    def pruned(self) -> bool:
+        return self.row.teaching.method == FineTuned.__name__
+
+    @property
+    def made(self) -> str:
+        """How its network was taught and made smaller, in words."""
+        return RMNET if self.exact else self.row.cut if self.pruned else self.row.method
+
+    @property
+    def way(self) -> str:
+        return f"ResNet, {self.made}" if self.adds else self.made
 
     @property
     def name(self) -> str:
-        return self.way if self.start == SCRATCH or self.adds or not self.plain else f"{self.way} (from the teacher)"
+        heir = self.row.shortcuts == "none" and self.start == TEACHER
+        return f"{self.way} (from the teacher)" if heir else self.way
+
+    @property
+    def rate(self) -> float:
+        """Peak learning rate."""
+        return self.row.runs[0].recipe.learning_rate
 
     def minus(self, other: "Line") -> Cell:
         """Paired over seeds, in points of top-1; only seeds that both have count."""
         gaps = tuple(value - other.top1[seed] for seed, value in self.top1.items() if seed in other.top1)
-        return Cell(gaps, self.wanted)
-
-
-def start_of(run: Run) -> str:
-    heir = METHODS[run.method].starts_as_teacher or run.options.get("init") == "teacher"
-    return TEACHER if heir else SCRATCH
+        return Cell(gaps, len(self.row.runs))
 
 
 def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | None = None) -> list[Line]:
@@ -75,52 +95,37 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
     RecordError for a record that is damaged or was edited.
     """
     rows, costs = rows_of(profile, table), rival_costs.read(profile, store, path) or {}
-    again = rival_costs.command(profile, store)
-    found = [
-        line_of(row, store, fill_command(profile, table, store), costs, rival_costs.key(same), again)
-        for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True)
-    ]
-    return [found[0], rmnet_line(rows[0], store, costs, again), *found[1:]] if rows else []
-
-
-def line_of(row: Row, store: Store, train: str, costs: Mapping[str, Any], key: str, measure: str) -> Line:
-    records = [record for run in row.runs if (record := store.record(run)) is not None]
-    top1 = {record.run.seed: record.top1 for record in records}
-    training = costs.get("ways", {}).get(key, {})
-    network = costs["networks"][training["deploys"]] if training else {}
-    lacks = [] if len(top1) == len(row.runs) else [train]
-    lacks += [] if training else [measure]
-    bare = row.shortcuts == "none"
-    way = row.method if bare else f"ResNet, {row.method.removesuffix(', fine-tuned')}"
-    run = row.runs[0]
-    what = (way, start_of(run), top1, len(row.runs), not bare, bare, run.recipe.learning_rate)
-    return Line(*what, training, network, "; ".join(lacks))
+    train, measure = fill_command(profile, table, store), rival_costs.command(profile, store)
+    found = []
+    for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True):
+        top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
+        training = costs.get("ways", {}).get(rival_costs.key(same), {})
+        network = costs["networks"][training["deploys"]] if training else {}
+        lacks = [train] * (len(top1) < len(row.runs)) + [measure] * (not training)
+        found.append(Line(row, top1, training, network, "; ".join(lacks)))
+    return [found[0], rmnet_line(rows[0], store, costs, measure), *found[1:]] if rows else []
 
 
 def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str) -> Line:
-    """RMNet's rewrite of the ResNets of a row: no training but theirs, and a network of its own.
+    """RMNet's rewrite of the ResNets of a row.
 
     Only of ResNets as accurate as their records say: weights that were made again elsewhere may be others.
     """
-    exact, top1 = costs.get("rmnet", {}), {}
-    for run in resnet.runs:
-        record = store.record(run)
-        if record is not None and run.id in exact and exact[run.id]["resnet_top1"] == record.top1:
-            top1[run.seed] = exact[run.id]["top1"]
+    exact, known = costs.get("rmnet", {}), {record.run: record.top1 for record in records_of(resnet, store)}
+    same = [run for run in known if run.id in exact and exact[run.id]["resnet_top1"] == known[run]]
+    top1 = {run.seed: exact[run.id]["top1"] for run in same}
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})
-    lacks = "" if len(top1) == len(resnet.runs) else measure
-    rate = resnet.runs[0].recipe.learning_rate
-    return Line(RMNET, TEACHER, top1, len(resnet.runs), False, False, rate, training, network, lacks)
+    return Line(resnet, top1, training, network, "" if len(top1) == len(resnet.runs) else measure, exact=True)
 
 
-def one_of(found: Sequence[Line], which: tuple[str, str]) -> Line:
-    """The line of a way and a start, such as PLAIN or JOINTRD."""
-    return next(line for line in found if (line.way, line.start) == which)
+def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
+    """The line of a plain network's teaching and start, such as PLAIN or JOINTRD."""
+    return next(line for line in found if (line.row.teaching, line.start) == which and line.row.shortcuts == "none")
 
 
-def table(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
+def overview(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
     """All that is known of every way, as text; a notebook prints it in parts.
 
     Differences are paired over seeds, with their 95 % interval (Student's t). TFLOP are of the whole training. Traffic
@@ -134,17 +139,16 @@ def table(profile: Profile, store: Store, which: str = "rivals", path: Path | No
             "way": line.way,
             "start": line.start,
             "test top-1 (%)": str(line.cell),
-            "n": f"{len(line.top1)}/{line.wanted}",
+            "n": line.cell.count,
             "minus plain [95 %]": "" if line is plain else gap(line.minus(plain)),
             "minus JointRD [95 %]": "" if line is jointrd else gap(line.minus(jointrd)),
         }
         lines_.append(known | training(line, plain) | deployed(line.network) | {"to fill": line.to_fill})
-    result = pd.DataFrame(lines_)
-    return result if result.empty or result["to fill"].any() else result.drop(columns="to fill")
+    return lean(lines_, "to fill")
 
 
 def accuracy(whole: pd.DataFrame) -> pd.DataFrame:
-    """Of `table`: who reached what, and the paired difference to the plain network."""
+    """Of `overview`: who reached what, and the paired difference to the plain network."""
     columns = ["way", "start", "test top-1 (%)", "n", "minus plain [95 %]", "to fill"]
     return whole[[name for name in columns if name in whole]]
 
@@ -221,56 +225,46 @@ def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.Da
 
 
 def gap(of: Cell) -> str:
-    """Mean paired difference and its 95 % interval, which takes three pairs."""
-    if not of.values:
-        return ""
-    low, _, high = interval(of).partition(" to ")
-    return f"{of.mean:+.1f} [{low}, {high}]" if low else f"{of.mean:+.1f}"
+    """Mean paired difference and its 95 % interval, which takes LEAST pairs."""
+    ends = " [{:+.1f}, {:+.1f}]".format(*bounds(of)) if len(of.values) >= LEAST else ""
+    return f"{of.mean:+.1f}{ends}" if of.values else ""
 
 
-SAYS = {"above": "Above", "below": "Below", "not told apart": "Not told apart from"}
+SAYS = {ABOVE: "Above", BELOW: "Below", NOT_APART: "Not told apart from"}
 
 
 def says(of: Cell) -> str:
     """A key of SAYS. Above or below only where the whole 95 % interval is; else the two are not told apart."""
-    low, high = bounds(of)
-    return "above" if low > 0 else "below" if high < 0 else "not told apart"
+    return side(of, (BELOW, NOT_APART, ABOVE))
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
     """The ways that have a record of every seed, the highest mean top-1 first: of the networks without additions, or of
     those with them."""
-    return sorted((line for line in found if line.adds == adds and line.whole), key=lambda line: -line.cell.mean)
+    return sorted((line for line in found if line.adds == adds and line.cell.whole), key=lambda line: -line.cell.mean)
 
 
 def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
     """`ranked` as text, each held against JointRD from scratch by the rule of `says`."""
-    jointrd = one_of(found, JOINTRD)
-    return pd.DataFrame(
-        [
-            {
-                "rank": str(i + 1),
-                "way": line.way,
-                "start": line.start,
-                "test top-1 (%)": str(line.cell),
-                "minus JointRD [95 %]": "" if line is jointrd else gap(line.minus(jointrd)),
-                "against JointRD": "" if line is jointrd else says(line.minus(jointrd)),
-            }
-            for i, line in enumerate(ranked(found, adds))
-        ]
-    )
+    jointrd, lines_ = one_of(found, JOINTRD), []
+    for rank, line in enumerate(ranked(found, adds), 1):
+        less, itself = line.minus(jointrd), line is jointrd
+        named = {"rank": str(rank), "way": line.way, "start": line.start, "test top-1 (%)": str(line.cell)}
+        held = {"minus JointRD [95 %]": gap(less), "against JointRD": says(less)}
+        lines_.append(named | (dict.fromkeys(held, "") if itself else held))
+    return pd.DataFrame(lines_)
 
 
-def verdict(found: Sequence[Line]) -> list[str]:
+def winners(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who is best without additions, who on the plain network itself, who with additions
     at its cost, and who is above or below JointRD from scratch. Only ways that have a record of every seed count."""
-    if not found or not one_of(found, JOINTRD).whole:
+    if not found or not one_of(found, JOINTRD).cell.whole:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
-    cut = [line for line in ranked(found, adds=True) if line.way != RESNET]
+    cut = [line for line in ranked(found, adds=True) if line.row.cut]
     firsts = {
         "Best without additions": bare,
-        "Best on the plain network itself": [line for line in bare if line.plain],
+        "Best on the plain network itself": [line for line in bare if line.row.shortcuts == "none"],
         "Best ResNet made as cheap": cut,
     }
     sentences = [
@@ -279,12 +273,10 @@ def verdict(found: Sequence[Line]) -> list[str]:
     rest = [line for line in (*bare, *cut) if line is not jointrd]
     for word, what in SAYS.items():
         named = [line for line in rest if says(line.minus(jointrd)) == word]
-        listed = "; ".join(f"{line.name} {line.minus(jointrd).mean:+.1f}" for line in named)
-        sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({listed})' if listed else ''}.")
-    unfinished = sum(not line.whole for line in found)
-    return (
-        [*sentences, f"Not ranked, for want of runs: {unfinished} of {len(found)} ways."] if unfinished else sentences
-    )
+        which = "; ".join(f"{line.name} {line.minus(jointrd).mean:+.1f}" for line in named)
+        sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({which})' if which else ''}.")
+    lacking = sum(not line.cell.whole for line in found)
+    return sentences + [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
 
 
 def against(line: Line, jointrd: Line) -> str:
@@ -294,5 +286,5 @@ def against(line: Line, jointrd: Line) -> str:
     of = line.minus(jointrd)
     word = "above" if of.mean > 0 else "below" if of.mean < 0 else "level with"
     by = f" by {abs(of.mean):.1f} points" if of.mean else ""
-    shown = "not shown" if says(of) == "not told apart" else "shown"
-    return f", {word} JointRD{by} (95 % {interval(of)}: {shown})" if len(of.values) > 2 else f", {word} JointRD{by}"
+    shown = "not shown" if says(of) == NOT_APART else "shown"
+    return f", {word} JointRD{by}" + (f" (95 % {interval(of)}: {shown})" if interval(of) else "")

@@ -13,10 +13,10 @@ from rdlib.experiments.profiles import Profile
 from rdlib.paper import claims, questions
 from rdlib.paper import transfers as transfer_table
 from rdlib.paper.claims import NEAR, OTHER_DEVICE
-from rdlib.paper.differences import SAME_LEVEL
 from rdlib.paper.questions import EARLY, LATE
-from rdlib.paper.readings import FULL, HOLDS, IN_PART, TESTED, Reading, decisive, overall, span
+from rdlib.paper.readings import FULL, TESTED, Reading, decisive, overall, span
 from rdlib.paper.rendering import NUMBERS, Linked
+from rdlib.paper.statistics import HOLDS, IN_PART, SAME_LEVEL
 from rdlib.runs.store import Store
 
 ABOVE = "Holds where the whole 95 % interval lies above {0}, does not hold where it lies below; else: cannot tell."
@@ -70,7 +70,7 @@ class Part:
     @property
     def shown(self) -> Linked:
         """One line a reading; what is the same in every line is said beneath, with the rule and what lacks records."""
-        lines = [line(one) for one in self.readings if self.whole or one.verdict in TESTED]
+        lines = [tested(one) for one in self.readings if self.whole or one.verdict in TESTED]
         table, beneath = pd.DataFrame(lines or [untested(one) for one in self.readings[:1]]), [RULES[self.name]]
         for column in [name for name in SAID_BENEATH if name in table]:
             if table[column].nunique() == 1:
@@ -88,7 +88,7 @@ def number_of(notebook: str) -> str:
     return notebook.partition("_")[0]
 
 
-def line(one: Reading) -> dict[str, str]:
+def tested(one: Reading) -> dict[str, str]:
     return {
         "reading": one.reading,
         "paper": one.paper,
@@ -124,7 +124,7 @@ def card(profile: Profile, store: Store) -> dict[str, Part]:
         "share": claims.memory_claim("claim_shortcut_share", store),
         "memory": claims.memory_claim("claim_memory", store),
         "speed": claims.speed_claim(store),
-        "transfer": transfer_table.verdict(store),
+        "transfer": transfer_table.transfer_claim(store),
         "early": early,
         "later": later,
         "pruned": pruned,

@@ -1,12 +1,13 @@
 """What transfer gives: accuracies by start, network and number of images, how rates were chosen, and differences."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
+from itertools import groupby
 
 import pandas as pd
 
 from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.experiments.rows import SHORTCUTS, Row
-from rdlib.experiments.tables import Cell, cell, fill_command
+from rdlib.experiments.rows import Row
+from rdlib.experiments.tables import Cell, cell, fill_command, lean
 from rdlib.experiments.transfers import (
     ALL,
     JOINTRD,
@@ -21,10 +22,11 @@ from rdlib.experiments.transfers import (
     origins,
     tune_lines,
 )
-from rdlib.paper.contrasts import verdict as better_or_worse
-from rdlib.paper.differences import LEAST, difference, interval, signed
-from rdlib.paper.readings import REDUCED, UNDECIDED, Reading, beyond, claimed, told
+from rdlib.models import SHORTCUTS
+from rdlib.paper.readings import REDUCED, Reading, claimed, told
 from rdlib.paper.rendering import Linked
+from rdlib.paper.statistics import LEAST, UNDECIDED, beyond, difference, interval, signed
+from rdlib.paper.statistics import better_or_worse as better_or_worse
 from rdlib.runs.store import Store
 
 CLAIMED = ("mit67", "caltech101")  # the paper's targets
@@ -37,65 +39,42 @@ RULE = (
 ALIKE = {RESNET: RESNET, PLAIN: PLAIN, JOINTRD: PLAIN}  # the network from scratch of the same architecture
 
 
-def images(shots: int | None) -> str:
-    """A column's name."""
-    return "all" if shots is ALL else str(shots)
-
-
-def filled(rows: Iterable[Row], store: Store) -> str:
-    """How many of the runs of these rows have a record."""
-    cells = [cell(row, store) for row in rows]
-    return f"{sum(len(one.values) for one in cells)}/{sum(one.wanted for one in cells)}"
-
-
 def sources(profile: Profile, store: Store) -> pd.DataFrame:
     """The networks before the transfer: top-1 on the test images of the data set they were trained on."""
-    found = []
-    for row in origins(profile):
-        ours = cell(row, store)
-        found.append({"source": row.name, "test top-1 (%)": str(ours), "n": f"{len(ours.values)}/{ours.wanted}"})
-    return pd.DataFrame(found)
+    cells = [(row.name, cell(row, store)) for row in origins(profile)]
+    return pd.DataFrame([{"source": name, "test top-1 (%)": str(ours), "n": ours.count} for name, ours in cells])
 
 
-def by_case(found: Iterable[Line]) -> dict[tuple[str, str, str], list[Line]]:
-    """The lines of each task, start and network."""
-    groups: dict[tuple[str, str, str], list[Line]] = {}
-    for one in found:
-        groups.setdefault((one.task.name, one.start, one.network), []).append(one)
-    return groups
-
-
-def to_fill(profile: Profile, table: str, done: str, store: Store) -> str:
-    ours, _, wanted = done.partition("/")
-    return "" if ours == wanted else fill_command(profile, table, store)
-
-
-def table(profile: Profile, store: Store) -> pd.DataFrame:
+def accuracies(profile: Profile, store: Store) -> pd.DataFrame:
     """Test top-1 on the target, mean ± std; a column a number of training images of each class. n: runs in the line."""
     found = []
-    for (task, start, network), group in by_case(lines(profile)).items():
-        done = filled((one.row for one in group), store)
-        cells = {images(one.shots): str(cell(one.row, store)) for one in group}
+    for (task, start, network), group in groupby(lines(profile), lambda one: one.case):
+        cells = {one.images: cell(one.row, store) for one in group}
         head = {"task": task, "start": START[start], "network": network}
-        found.append(head | cells | {"n": done, "to fill": to_fill(profile, "transfer", done, store)})
+        printed = {images: str(ours) for images, ours in cells.items()}
+        found.append(head | printed | progress(cells.values(), profile, "transfer", store))
     return pd.DataFrame(found)
 
 
 def tuning(profile: Profile, store: Store) -> pd.DataFrame:
     """Tune top-1 of every rate that was tried, mean over the seeds; a star at the best."""
-    groups: dict[tuple[str, str, str, int | None], list[Line]] = {}
-    for one in tune_lines(profile):
-        groups.setdefault((one.task.name, one.start, one.network, one.shots), []).append(one)
-    found = []
-    for (task, start, network, shots), group in groups.items():
-        chosen = best(group, store)
-        cells = {f"{one.rate:g}": mean(cell(one.row, store)) + " *" * (one.rate == chosen) for one in group}
-        done = filled((one.row for one in group), store)
-        head = {"task": task, "start": START[start], "network": network, "images": images(shots)}
-        found.append(head | cells | {"n": done, "to fill": to_fill(profile, "transfer-tune", done, store)})
-    rates = [f"{rate:g}" for rate in sorted({one.rate for group in groups.values() for one in group})]
-    first = ["task", "start", "network", "images"]
-    return pd.DataFrame(found, columns=[*first, *rates, "n", "to fill"])
+    tried, found = tune_lines(profile), []
+    for (task, start, network, images), group in groupby(tried, lambda one: (*one.case, one.images)):
+        cells = {one.rate: cell(one.row, store) for one in group}
+        head = {"task": task, "start": START[start], "network": network, "images": images}
+        printed = {
+            f"{rate:g}": f"{ours.mean:.1f}{' *' * (rate == best(cells))}" if ours.values else ""
+            for rate, ours in cells.items()
+        }
+        found.append(head | printed | progress(cells.values(), profile, "transfer-tune", store))
+    rates = [f"{rate:g}" for rate in sorted({one.rate for one in tried})]
+    return pd.DataFrame(found, columns=["task", "start", "network", "images", *rates, "n", "to fill"])
+
+
+def progress(cells: Collection[Cell], profile: Profile, table: str, store: Store) -> dict[str, str]:
+    """How many of the runs of these cells have a record, and what makes the others."""
+    have, wanted = sum(len(one.values) for one in cells), sum(one.wanted for one in cells)
+    return {"n": f"{have}/{wanted}", "to fill": "" if have == wanted else fill_command(profile, table, store)}
 
 
 def by_task(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -103,20 +82,15 @@ def by_task(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     parts = {}
     for name, part in found.groupby("task", sort=False) if len(found) else ():
         kept = part.dropna(axis="columns", how="all").drop(columns="task").fillna("")
-        parts[str(name)] = kept.drop(columns=[c for c in kept if c == "to fill" and not kept[c].any()])
+        parts[str(name)] = lean(kept, "to fill")
     return parts
 
 
-def mean(found: Cell) -> str:
-    return f"{found.mean:.1f}" if found.values else ""
-
-
-def best(group: Iterable[Line], store: Store) -> float | None:
+def best(tried: Mapping[float, Cell]) -> float | None:
     """The rate with the highest mean on the tune split, the lower one of equals; None until all have their records."""
-    cells = {one.rate: cell(one.row, store) for one in group}
-    if any(len(one.values) < one.wanted for one in cells.values()):
+    if not all(one.whole for one in tried.values()):
         return None
-    return max(sorted(cells), key=lambda rate: cells[rate].mean, default=None)
+    return max(sorted(tried), key=lambda rate: tried[rate].mean, default=None)
 
 
 def chosen(profile: Profile, task: Task, store: Store) -> dict[tuple[str, str], tuple[float, float]]:
@@ -125,10 +99,12 @@ def chosen(profile: Profile, task: Task, store: Store) -> dict[tuple[str, str], 
     Where only one number of images was tuned its rate serves for both. Without all records a pair is left out.
     """
     found = {}
-    for (name, start, network), group in by_case(tune_lines(profile)).items():
-        shots = {one.shots for one in group}
-        rates = {n: best([one for one in group if one.shots == n], store) for n in shots}
-        few = next((rate for n, rate in rates.items() if n is not ALL), rates.get(ALL))
+    for (name, start, network), group in groupby(tune_lines(profile), lambda one: one.case):
+        tried: dict[int | None, dict[float, Cell]] = {}
+        for one in group:
+            tried.setdefault(one.shots, {})[one.rate] = cell(one.row, store)
+        rates = {shots: best(cells) for shots, cells in tried.items()}
+        few = next((rate for shots, rate in rates.items() if shots is not ALL), rates.get(ALL))
         whole = rates.get(ALL, few)
         if name == task.name and few is not None and whole is not None:
             found[start, network] = (few, whole)
@@ -140,7 +116,7 @@ Key = tuple[str, str, str, int | None]  # name of the task, start, network, shot
 
 def keyed(profile: Profile) -> dict[Key, Line]:
     """The lines of the transfer table by what they are."""
-    return {(one.task.name, one.start, one.network, one.shots): one for one in lines(profile)}
+    return {(*one.case, one.shots): one for one in lines(profile)}
 
 
 def few(row: Row) -> bool:
@@ -151,9 +127,8 @@ def few(row: Row) -> bool:
 def compared(one: Line, reference: Line, store: Store) -> dict[str, str]:
     """A line minus another, in points of test top-1 paired over the seeds."""
     gap = difference(one.row, reference.row, store)
-    found = UNDECIDED if gap.values and few(one.row) else better_or_worse(gap)
-    said = {"points": signed(gap), "95 %": interval(gap), "verdict": found}
-    return said | {"n": f"{len(gap.values)}/{gap.wanted}"}
+    verdict = UNDECIDED if gap.values and few(one.row) else better_or_worse(gap)
+    return {"points": signed(gap), "95 %": interval(gap), "verdict": verdict, "n": gap.count}
 
 
 def gaps(profile: Profile, store: Store) -> pd.DataFrame:
@@ -161,26 +136,24 @@ def gaps(profile: Profile, store: Store) -> pd.DataFrame:
     95 % interval of the difference (Student's t) and what it says."""
     found, every = [], keyed(profile)
     for network, other in PAIRS:
-        for (task, start, name, shots), one in every.items():
-            reference = every.get((task, start, other, shots))
-            if name == network and reference is not None:
-                head = {"difference": f"{network} - {other}", "task": task, "start": START[start]}
-                found.append(head | {"images": images(shots)} | compared(one, reference, store))
+        for one in (one for one in every.values() if one.network == network):
+            if reference := every.get((one.task.name, one.start, other, one.shots)):
+                head = {"difference": f"{network} - {other}", "task": one.task.name, "start": START[one.start]}
+                found.append(head | {"images": one.images} | compared(one, reference, store))
     return pd.DataFrame(found)
 
 
 def worth(profile: Profile, store: Store) -> pd.DataFrame:
     """What pre-training is worth: each network, transferred, minus one of its architecture from scratch."""
     found, every = [], keyed(profile)
-    for (task, start, network, shots), one in every.items():
-        reference = every.get((task, SCRATCH, ALIKE.get(network, ""), shots))
-        if start != SCRATCH and reference is not None:
-            head = {"task": task, "start": START[start], "network": network, "images": images(shots)}
+    for one in (one for one in every.values() if one.start != SCRATCH):
+        if reference := every.get((one.task.name, SCRATCH, ALIKE.get(one.network, ""), one.shots)):
+            head = {"task": one.task.name, "start": START[one.start], "network": one.network, "images": one.images}
             found.append(head | compared(one, reference, store))
     return pd.DataFrame(found)
 
 
-def verdict(store: Store) -> list[Reading]:
+def transfer_claim(store: Store) -> list[Reading]:
     """The paper's claim that after transfer plain is slightly above ResNet, in every task, all training images.
 
     JointRD's plain network minus the ResNet, paired over the seeds, by RULE; each reading of "plain" that a task
@@ -191,13 +164,13 @@ def verdict(store: Store) -> list[Reading]:
     found = []
     for profile in PROFILES.values():
         every = keyed(profile)
-        for (task, start, network, shots), one in every.items():
-            if network in (JOINTRD, RELEASED) and shots is ALL and not one.task.note:
-                gap = difference(one.row, every[task, start, RESNET, ALL].row, store)
+        for one in every.values():
+            if one.network in (JOINTRD, RELEASED) and one.shots is ALL and not one.task.note:
+                gap = difference(one.row, every[one.task.name, one.start, RESNET, ALL].row, store)
                 published = one.task.target in CLAIMED
                 reading = Reading(
                     claim + ("transfer" if published else "small transfer"),
-                    f"{task}, {SHORTCUTS[one.row.shortcuts]}, {START[start]}",
+                    f"{one.task.name}, {SHORTCUTS[one.row.shortcuts]}, {START[one.start]}",
                     told("claim_transfer") if published else "",
                     protocol="own fine-tuning" if published else REDUCED,
                     look="06_transfer",
@@ -210,4 +183,6 @@ def verdict(store: Store) -> list[Reading]:
 def judged(store: Store) -> Linked:
     """The verdicts as a table, with their rule beneath."""
     columns = ("reading", "ours", "interval", "n", "protocol", "verdict")
-    return Linked(pd.DataFrame([{name: getattr(one, name) for name in columns} for one in verdict(store)]), [RULE])
+    return Linked(
+        pd.DataFrame([{name: getattr(one, name) for name in columns} for one in transfer_claim(store)]), [RULE]
+    )

@@ -1,27 +1,21 @@
 """Fresh runs against published ones: every cell can agree, and every cell can disagree."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
+from records import put
 
 from rdlib.commands import reproduce
 from rdlib.commands.reproduce import compare, from_logit, logits
 from rdlib.experiments.controls import EQUAL_EPOCHS, controls
 from rdlib.experiments.profiles import PROFILES, SHORT, SMOKE, profile
 from rdlib.experiments.tables import rows_of
+from rdlib.paper import scorecard
 from rdlib.runs.flops import run_flops
-from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
 QUICK, ONE = PROFILES["quick"], profile("quick", 1)
-
-
-def put(store: Store, run: Run, top1: float) -> None:
-    metrics = {"test_top1": None, "test_top5": None, "tune_top1": None, "train_loss": 0.1}
-    metrics[f"{run.recipe.holdout}_top1"] = top1
-    path = store.record_path(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
 
 
 def everything(store: Store, values: tuple[float, ...] = (90.4, 91.0, 91.6)) -> Store:
@@ -113,3 +107,24 @@ def test_the_control_of_equal_arithmetic_has_jointrds_operations():
     assert longer.runs[0].recipe.epochs == EQUAL_EPOCHS
     assert cost[longer.setting] == pytest.approx(cost["JointRD"], rel=0.01)
     assert all(Store().record(run) for row in (plain, longer, jointrd) for run in row.runs)
+
+
+def test_reproduce_ends_with_the_scorecard_of_the_fresh_store(tmp_path, monkeypatch):
+    fresh, published_ = Store(tmp_path / "fresh"), Store(tmp_path / "old")
+    monkeypatch.setattr(reproduce, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(reproduce, "sweep", lambda runs, store, jobs: SimpleNamespace(failures={}))
+    runs = [run for row in rows_of(QUICK) for run in row.runs]
+    for run in runs:
+        put(published_, run, 97.0)
+    said: list[str] = []
+    assert not reproduce.reproduce("quick", 1, None, published_, fresh, said.append)  # nothing was trained: missing
+    assert said[-1] == str(scorecard.summary(scorecard.card(QUICK, fresh)))
+    (label,) = [i for i, line in enumerate(said) if "Scorecard of the store fresh/" in line]
+    assert said.index("SOME cell disagrees with the published one, is missing or failed") < label
+    for run in runs:
+        put(fresh, run, 97.0)
+    agreed: list[str] = []
+    assert reproduce.report(reproduce.compare(QUICK, QUICK, published_, fresh), [], agreed.append)
+    assert agreed[-1] == "no cell disagrees with the published one, is missing or failed"
+    assert not reproduce.report(reproduce.compare(QUICK, QUICK, published_, fresh), ["a run"], agreed.append)
+    assert "FAILED  a run" in agreed

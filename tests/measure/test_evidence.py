@@ -11,7 +11,7 @@ import torch
 
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.figures import gradients as evidence_figures
 from rdlib.figures.accuracy import against_depth
 from rdlib.measure import gradients_record as evidence_record
@@ -196,7 +196,7 @@ def tiny_rows():
     teacher = Run("tiny", "Supervised", 18, 4, "all", 0, recipe)
     plain_one = Run("tiny", "Supervised", 18, 4, "none", 0, recipe)
     taught = Run("tiny", "JointRD", 18, 4, "none", 0, recipe, teacher=teacher.id)
-    kinds = (("ResNet", "all", "cross-entropy"), ("plain", "none", "cross-entropy"), ("plain", "none", "JointRD"))
+    kinds = (("all", CROSS_ENTROPY), ("none", CROSS_ENTROPY), ("none", JOINTRD))
     return [Row(18, *kind, (run,)) for kind, run in zip(kinds, (teacher, plain_one, taught), strict=True)]
 
 
@@ -432,7 +432,7 @@ def test_every_figure_draws_what_the_record_has(path, cells, store):
 
 
 def test_depth_is_drawn_for_what_has_records_alone(cells, store):
-    lacking = Row(34, "plain", "none", "cross-entropy", (replace(cells[1].runs[0], depth=34),))
+    lacking = Row(34, "none", CROSS_ENTROPY, (replace(cells[1].runs[0], depth=34),))
     ax = against_depth([*cells, lacking], store)
     assert len(ax.containers) == 3
     assert [text.get_text() for text in ax.get_xticklabels()] == ["18", "34"]

@@ -6,7 +6,7 @@ import pytest
 
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.measure import int8
 from rdlib.measure import record as measured
 from rdlib.runs.execute import train
@@ -20,7 +20,7 @@ def cells(tiny_runs, store, monkeypatch):
     for run in runs:
         train(run, store, "cpu", progress=False)
     untrained = (tiny_runs("Supervised", "none"),)
-    rows = [Row(18, "ResNet", "all", "cross-entropy", runs), Row(18, "plain", "none", "cross-entropy", untrained)]
+    rows = [Row(18, "all", CROSS_ENTROPY, runs), Row(18, "none", CROSS_ENTROPY, untrained)]
     monkeypatch.setattr(int8, "rows", lambda profile: rows)
     return rows
 

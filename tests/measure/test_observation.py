@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import JOINTRD, Row
 from rdlib.files import sha256_of
 from rdlib.images.dataset import Split
 from rdlib.measure import paths_record as observation_record
@@ -29,7 +29,7 @@ QUICK = PROFILES["quick"]
 RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.05, crop_padding=1)
 TEACHER = Run("tiny", "Supervised", 18, 4, "all", 0, RECIPE)
 RUN = Run("tiny", "JointRD", 18, 4, "none", 0, RECIPE, teacher=TEACHER.id)
-ROW = Row(18, "plain", "none", "JointRD", (RUN,))
+ROW = Row(18, "none", JOINTRD, (RUN,))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What the rivals cost agrees with independent counts, RMNet's line is exact, and who wins follows from the records."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.rows import taught_row
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, LOGITS, TAUGHT, Row, Teaching, make_row
 from rdlib.figures import rivals as rival_figures
 from rdlib.measure import record as measured
 from rdlib.measure import rival_costs
@@ -18,7 +19,7 @@ from rdlib.measure.latency_record import Settings
 from rdlib.measure.rival_costs import RMNET
 from rdlib.models import resnet
 from rdlib.paper import rivals as rival_table
-from rdlib.paper.rivals import SCRATCH, TEACHER, Line, verdict
+from rdlib.paper.rivals import SCRATCH, TEACHER, Line, winners
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import train
 from rdlib.runs.store import Store
@@ -39,15 +40,13 @@ def once(make_dataset, tmp_path_factory):
     weights of one of its two ResNets: measured once for all tests."""
     recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)
     profile = replace(QUICK, dataset="tiny", depths=(18,), width=4, recipe=recipe, seeds=(0, 1))
-    teachers = taught_row(profile, 18, "cross-entropy", "Supervised", {}, "all")
+    teachers = make_row(profile, 18, CROSS_ENTROPY, "all")
     ways = [
         teachers,
-        taught_row(profile, 18, "cross-entropy", "Supervised", {}),
-        taught_row(profile, 18, "JointRD", "JointRD", {}, "none", teachers),
-        taught_row(profile, 18, "DiracNet", "Supervised", {}, "none", teachers, "", "dirac"),
-        taught_row(
-            profile, 18, "narrowed to MACs, logit distillation", "LogitDistillation", {}, "all", teachers, width=3
-        ),
+        make_row(profile, 18, CROSS_ENTROPY),
+        make_row(profile, 18, JOINTRD, "none", teachers),
+        make_row(profile, 18, Teaching("DiracNet", "Supervised", conv="dirac"), "none", teachers),
+        make_row(profile, 18, LOGITS, "all", teachers, width=3, cut="narrowed to MACs"),
     ]
     folder, told = tmp_path_factory.mktemp("known"), []
     store = Store(folder / "store")
@@ -114,7 +113,7 @@ def test_training_costs_are_those_of_the_way(known):
     for one in (resnet_, jointrd, dirac, narrowed):
         slower = one["step"]["milliseconds"] / plain["step"]["milliseconds"]
         assert one["step"]["ratio"][0] == pytest.approx(slower, rel=1e-3)
-    shown = rival_table.table(profile, store, path=path).set_index("way")
+    shown = rival_table.overview(profile, store, path=path).set_index("way")
     both = (jointrd["flops"] + resnet_["flops"]) / plain["flops"]
     assert shown.loc["JointRD", "both (x plain)"] == f"{both:.2f}"
     assert list(shown["needs teacher"]) == ["no", "yes", "no", "yes", "no", "yes"]
@@ -133,7 +132,7 @@ def test_rmnet_is_exact_where_there_are_weights_and_says_where_there_are_none(kn
     assert told[-1].startswith(f"{RMNET}: 1 of 2 ResNets have no weights here")
     for command in (f"train --again {ways[0].runs[1].id}", "measure rivals quick"):
         assert f"`python -m rdlib {command} --store {store.root}`" in told[-1]
-    table = rival_table.table(profile, store, path=path).set_index("way")
+    table = rival_table.overview(profile, store, path=path).set_index("way")
     assert table.loc[RMNET, "n"] == "1/2"
     assert table.loc[RMNET, "to fill"] == f"python -m rdlib measure rivals quick --store {store.root}"
     assert table.loc[RMNET, "test top-1 (%)"] == table.loc["ResNet, cross-entropy", "test top-1 (%)"] != ""
@@ -153,7 +152,7 @@ def test_equal_networks_are_measured_once_and_no_others():
 
 
 def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
-    table = rival_table.table(QUICK, Store(tmp_path))
+    table = rival_table.overview(QUICK, Store(tmp_path))
     sweep, measure = (
         f"python -m rdlib {what} --store {tmp_path}" for what in ("sweep quick --table rivals", "measure rivals quick")
     )
@@ -162,7 +161,7 @@ def test_without_records_every_cell_is_empty_and_names_its_commands(tmp_path):
     assert not rest.to_numpy().any()
     assert rival_table.networks(QUICK, Store(tmp_path)).empty
     assert rival_table.exactness(QUICK, Store(tmp_path)).empty
-    assert rival_table.verdict(rival_table.lines(QUICK, Store(tmp_path))) == []
+    assert rival_table.winners(rival_table.lines(QUICK, Store(tmp_path))) == []
     assert rival_table.lines(PROFILES["imagenet"], Store(tmp_path)) == []
 
 
@@ -174,7 +173,7 @@ def test_a_damaged_record_is_refused(damage, tmp_path):
     with pytest.raises(
         RecordError, match=r"rivals-quick\.json cannot be read .*`python -m rdlib measure rivals quick --store .*`"
     ):
-        rival_table.table(QUICK, Store(tmp_path))
+        rival_table.overview(QUICK, Store(tmp_path))
 
 
 def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatch):
@@ -186,18 +185,21 @@ def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, monkeypatc
         rival_costs.measure(PROFILES["imagenet"], Store(tmp_path), tmp_path / "rivals.json")
 
 
-def line(way: str, *top1: float, start: str = SCRATCH, adds: bool = False, plain: bool = True) -> Line:
-    return Line(way, start, dict(enumerate(top1)), 3, adds, plain and not adds)
+def line(way: str, *top1: float, start: str = SCRATCH, resnet: bool = False, cut: str = "") -> Line:
+    run = SimpleNamespace(method="Supervised", options={"init": "teacher"} if start == TEACHER else {})
+    teaching = TAUGHT.get(way) or Teaching(way, "FineTuned" if cut else "Supervised")
+    row = Row(34, "all" if resnet else "none", teaching, (run,) * 3, cut=cut)
+    return Line(row, dict(enumerate(top1)), exact=way == RMNET)
 
 
 MADE_UP = [
-    line("ResNet, cross-entropy", 99.5, 99.5, 99.5, adds=True),
-    line(RMNET, 99.0, 99.0, 99.1, start=TEACHER, plain=False),
+    line("cross-entropy", 99.5, 99.5, 99.5, resnet=True),
+    line(RMNET, 99.0, 99.0, 99.1, resnet=True),
     line("cross-entropy", 50.0, 60.0, 70.0),
     line("JointRD", 98.0, 98.1, 98.2),
     line("JointRD", 98.6, 98.7, 98.9, start=TEACHER),
     line("RepVGG", 98.1, 98.0, 98.3),
-    line("ResNet, narrowed to MACs", 97.0, 97.1, 97.2, adds=True),
+    line("fine-tuned", 97.0, 97.1, 97.2, resnet=True, cut="narrowed to MACs"),
     line("DiracNet", 99.9, 99.9),  # one seed is missing
 ]
 
@@ -211,7 +213,7 @@ def test_the_best_is_the_highest_mean_without_additions_and_rivals_may_win():
         ("JointRD", SCRATCH),
         ("cross-entropy", SCRATCH),
     ]
-    assert verdict(MADE_UP) == [
+    assert winners(MADE_UP) == [
         f"Best without additions: {RMNET}, 99.0 ± 0.1 %, above JointRD by 0.9 points (95 % +0.8 to +1.1: shown).",
         "Best on the plain network itself: JointRD (from the teacher), 98.7 ± 0.2 %, above JointRD by 0.6 points "
         "(95 % +0.5 to +0.8: shown).",
@@ -229,7 +231,7 @@ def test_differences_are_paired_by_seed_and_need_three_pairs_to_be_shown():
     assert one.minus(other).values == (1.0, 1.0)
     assert rival_table.gap(one.minus(other)) == "+1.0"
     assert rival_table.says(one.minus(other)) == "not told apart"
-    backwards = Line("JointRD", SCRATCH, {2: 98.0, 1: 94.0, 0: 89.0}, 3, False, True)
+    backwards = replace(line("JointRD"), top1={2: 98.0, 1: 94.0, 0: 89.0})
     assert rival_table.gap(one.minus(backwards)) == "+1.0 [+1.0, +1.0]"
 
 

@@ -101,7 +101,7 @@ def test_measuring_needs_no_plots():
 
 
 def test_every_method_of_the_paper_has_a_reference():
-    assert {METHODS[name] for name, _ in TAUGHT.values()} == set(TERMS)
+    assert {METHODS[one.method] for one in TAUGHT.values()} == set(TERMS)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=["float32", "float32 channels_last", "float64"])
