@@ -97,9 +97,9 @@ def candidates(depths: Sequence[int] = (18, 34, 50), sides: Sequence[int] = (224
     return [Candidate(depth, kind, side) for side in sides for depth in depths for kind in KINDS]
 
 
-def matched(side: int = 224) -> list[Candidate]:
+def matched() -> list[Candidate]:
     """ResNet-50s that keep their shortcuts and cost at most what the strictly plain network of depth 50 costs."""
-    return [Candidate(50, "all", side, variant) for variant in VARIANTS]
+    return [Candidate(50, "all", 224, variant) for variant in VARIANTS]
 
 
 def cost(what: str, side: int) -> Cost:

@@ -18,7 +18,7 @@ from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import rows_of
 from rdlib.measure import retrain
 from rdlib.measure.gradients import PARTS, evidence, probe_of, teacher_grams
-from rdlib.measure.record import ProfileRecord, Tell, origin, readable, require_writable, write
+from rdlib.measure.record import ProfileRecord, Tell, origin, readable, require_writable, rounded, write
 from rdlib.methods import JointRD
 from rdlib.models import STAGES
 from rdlib.runs.provenance import code_digest
@@ -27,7 +27,6 @@ from rdlib.runs.store import Store
 
 RECORD = ProfileRecord("teaching")
 HALF = 48  # images of each half of the probe
-DIGITS = 5  # significant, of every number
 PHASES = (0, 1, 4, 11, 21)  # the epochs with which the phases of `over_phases` begin
 SINGLE = tuple(f"mixed_{k}" for k in range(1, STAGES))
 PATHS = ("own", "mixed", "all", *SINGLE)
@@ -90,7 +89,8 @@ def watch(run: Run, store: Store, teacher: Run) -> dict[str, Any]:
     for epoch, seconds in retrain.epochs(run, images, method):
         started = time.perf_counter()
         progress = epoch / run.recipe.epochs
-        found = evidence(method, probe, progress, grams, each=is_dense(epoch))
+        often = epoch <= 3 or epoch % 5 == 0  # telling the mixed paths apart costs two more backward passes
+        found = evidence(method, probe, progress, grams, each=often)
         recording, training = recording + time.perf_counter() - started, training + seconds
         m = method.m(progress) if isinstance(method, JointRD) else None
         epochs.append(rounded({"epoch": epoch, "m": m} | found))
@@ -100,20 +100,6 @@ def watch(run: Run, store: Store, teacher: Run) -> dict[str, Any]:
         "seconds": {"training": round(training, 3), "recording": round(recording, 3)},
         "weights_equal": retrain.weights_equal(method.student, store.record(run), images),
     }
-
-
-def is_dense(epoch: int) -> bool:
-    """Whether the mixed paths are also told apart after this epoch, which costs two more backward passes."""
-    return epoch <= 3 or epoch % 5 == 0
-
-
-def rounded(value: Any) -> Any:
-    """Floats within lists and dicts to `DIGITS` significant digits; what is not finite becomes None."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def overview(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:

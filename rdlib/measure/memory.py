@@ -37,27 +37,29 @@ def measured_row(candidate: Candidate) -> dict[str, Any]:
 
 def row(candidate: Candidate, graph: Graph) -> dict[str, Any]:
     """What follows from the exported graph alone."""
-    plans = {executor: plan(graph, executor) for executor in EXECUTORS}
+    at_peak = {}
+    for executor in EXECUTORS:
+        found = plan(graph, executor)
+        at_peak[executor] = {
+            "operator": found.at + 1,
+            "of": len(found.steps),
+            "op": found.steps[found.at].node.op,
+            "alive": [{"shape": [*held.shape], "shortcut": held.shortcut} for held in found.at_peak],
+        }
+    return {"name": candidate.name, **asdict(candidate), **counted(graph), "at_peak": at_peak}
+
+
+def counted(graph: Graph) -> dict[str, Any]:
+    """Of an exported network: parameters, multiply-additions; feature maps in bytes by executor."""
     return {
-        "name": candidate.name,
-        **asdict(candidate),
         "parameters": graph.parameters,
         "macs": graph.macs,
         "traffic": {executor: traffic(graph, executor) for executor in EXECUTORS},
-        "peak": {executor: found.peak for executor, found in plans.items()},
-        "at_peak": {
-            executor: {
-                "operator": found.at + 1,
-                "of": len(found.steps),
-                "op": found.steps[found.at].node.op,
-                "alive": [{"shape": [*held.shape], "shortcut": held.shortcut} for held in found.at_peak],
-            }
-            for executor, found in plans.items()
-        },
+        "peak": {executor: plan(graph, executor).peak for executor in EXECUTORS},
     }
 
 
-def measure_all(candidates: Iterable[Candidate], path: Path = RECORD, tell: Tell = lambda line: None) -> dict[str, Any]:
+def measure_all(candidates: Iterable[Candidate], path: Path, tell: Tell = lambda line: None) -> dict[str, Any]:
     """Measure each candidate, whose name `tell` hears first; write the record, whole or not at all, and return it.
 
     Raises RecordError where the record cannot be written, before anything is measured.

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -127,6 +128,15 @@ class ProfileRecord:
             named.append(line | {"n": f"{n}/{wanted}", "to fill": "" if n == wanted else command})
         lacking = any(line["to fill"] for line in named)
         return pd.DataFrame(named).drop(columns=[] if lacking else "to fill", errors="ignore")
+
+
+def rounded(value: Any) -> Any:
+    """Floats within lists and dicts to five significant digits; what is not finite becomes None."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def origin(*packages: str) -> dict[str, Any]:

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.deploy.fold import fold
-from rdlib.deploy.graph import Graph, read_graph
-from rdlib.deploy.planner import EXECUTORS, plan, traffic
+from rdlib.deploy.graph import read_graph
 from rdlib.deploy.rmnet import rewritten
 from rdlib.distributed import shard
 from rdlib.errors import ConfigError
@@ -30,7 +29,8 @@ from rdlib.measure.candidates import Candidate, seeded, shifted
 from rdlib.measure.engines import Pass, Subject, choose, prepare
 from rdlib.measure.latency import interleave
 from rdlib.measure.latency_record import Settings
-from rdlib.measure.record import ProfileRecord, Tell, origin_of_times, require_writable, write
+from rdlib.measure.memory import counted
+from rdlib.measure.record import ProfileRecord, Tell, origin_of_times, require_writable, rounded, write
 from rdlib.measure.speedup import speedup
 from rdlib.methods import Method
 from rdlib.models import KINDS, StagedResNet
@@ -70,13 +70,11 @@ def measure(
     store: Store,
     path: Path,
     tell: Tell = lambda line: None,
-    often: Mapping[str, Settings] = OFTEN,
 ) -> None:
     """Measure every row of table "rivals", and RMNet on the ResNets whose weights are here; write one record.
 
     Minutes for the quick profile, on a machine that does nothing else. Raises RecordError, before anything is measured,
-    where the record cannot be written, and ConfigError for a profile without that table. often: how often what is
-    timed.
+    where the record cannot be written, and ConfigError for a profile without that table.
     """
     require_writable(path)
     rows = rows_of(profile, "rivals")
@@ -91,13 +89,13 @@ def measure(
     firsts = [kinds.index(one) for one in kinds]  # of each row, the first one that deploys the same network
     distinct = {network_name(rows[i]): fold(students[i]) for i in dict.fromkeys(firsts)}
     tell(f"{len(distinct)} distinct networks at {images.side}x{images.side}, and RMNet's")
-    deployed = cost_of(distinct | {RMNET: rewritten(students[0])}, images.side, often["passes"])
+    deployed = cost_of(distinct | {RMNET: rewritten(students[0])}, images.side, OFTEN["passes"])
     tell(f"three networks of width 64 at {PAPER_SIDE}x{PAPER_SIDE}")
     candidates = [Candidate(profile.depths[0], kept, PAPER_SIDE) for kept in ("all", "none")]
     large = {one.name: one.network() for one in candidates} | {RMNET: rewritten(candidates[0].trainable().eval())}
-    paper_size = cost_of(large, PAPER_SIDE, often["passes at the paper's size"])
+    paper_size = cost_of(large, PAPER_SIDE, OFTEN["passes at the paper's size"])
     tell(f"training steps of {len(rows)} ways")
-    steps = steps_of(rows, images, often["training steps"])
+    steps = steps_of(rows, images, OFTEN["training steps"])
     ways = {
         key(row): {
             "name": row.name,
@@ -112,7 +110,7 @@ def measure(
     tell(missing(profile, store, exact) or f"{RMNET}: {len(exact)} trained ResNets rewritten")
     body = {
         "profile": profile.name,
-        "settings": {what: asdict(one) for what, one in often.items()},
+        "settings": {what: asdict(one) for what, one in OFTEN.items()},
         "side": images.side,
         "batch_size": profile.recipe.batch_size,
         "provenance": origin,
@@ -153,28 +151,15 @@ def cost_of(networks: Mapping[str, nn.Module], side: int, settings: Settings) ->
         for i, (name, network) in enumerate(networks.items()):
             subject = Subject(network, side, Path(folder), f"network-{i}")
             passes[name] = prepare(engine, subject, 1, settings.threads)
-            found[name] = counted(read_graph(subject.onnx()))
+            graph = read_graph(subject.onnx())
+            found[name] = counted(graph) | {"additions": len(graph.joins)}
         times = interleave(passes, settings)
     resnet = next(iter(times.values()))
     for name, several in times.items():
         median, *quartiles = np.percentile(several, [50, 25, 75])
-        found[name] |= {
-            "milliseconds": rounded(median),
-            "quartiles": [rounded(one) for one in quartiles],
-            "speedup": [rounded(one) for one in speedup(resnet, several)],
-        }
+        ratio = [*speedup(resnet, several)]
+        found[name] |= rounded({"milliseconds": median, "quartiles": quartiles, "speedup": ratio})
     return found
-
-
-def counted(graph: Graph) -> dict[str, Any]:
-    """Of an exported network: parameters, multiply-additions, additions left; feature maps in bytes by executor."""
-    return {
-        "parameters": graph.parameters,
-        "macs": graph.macs,
-        "additions": len(graph.joins),
-        "traffic": {executor: traffic(graph, executor) for executor in EXECUTORS},
-        "peak": {executor: plan(graph, executor).peak for executor in EXECUTORS},
-    }
 
 
 def steps_of(rows: Sequence[Row], images: Images[S], settings: Settings) -> dict[str, Any]:
@@ -188,15 +173,12 @@ def steps_of(rows: Sequence[Row], images: Images[S], settings: Settings) -> dict
     batch, labels = next(images.training_batches(images.train, resnet.recipe, 0, 0, shard()))
     passes = {key(row): step_of(row.runs[0], resnet, batch, labels, len(images.classes)) for row in rows}
     times = interleave(passes, settings)
-    plain = times[key(rows[1])]
-    return {
-        one: {
-            "milliseconds": rounded(float(np.median(several))),
-            "images_per_second": rounded(1e3 * len(labels) / float(np.median(several))),
-            "ratio": [rounded(bound) for bound in speedup(several, plain)],
-        }
-        for one, several in times.items()
-    }
+    plain, found = times[key(rows[1])], {}
+    for one, several in times.items():
+        median, ratio = np.median(several), [*speedup(several, plain)]
+        rate = 1e3 * len(labels) / median
+        found[one] = rounded({"milliseconds": median, "images_per_second": rate, "ratio": ratio})
+    return found
 
 
 def step_of(run: Run, resnet: Run, batch: Tensor, labels: Tensor, classes: int) -> Callable[[], object]:
@@ -249,7 +231,3 @@ def missing(profile: Profile, store: Store, exact: Mapping[str, Any]) -> str:
         f"{RMNET}: {len(absent)} of {len(resnets(profile))} ResNets have no weights here, so their cells stay empty; "
         f"train them again, e.g. `{again}`, and then `{RECORD.command(profile, store)}`"
     )
-
-
-def rounded(number: float) -> float:
-    return float(f"{number:.5g}")

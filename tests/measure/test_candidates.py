@@ -40,7 +40,7 @@ def test_three_kinds_of_shortcuts_for_every_depth_and_side():
         "plain-50, strictly plain",
     ]
     assert [c.name for c in matched()] == [f"ResNet-50, {variant}" for variant in VARIANTS]
-    assert {(c.depth, c.shortcuts, c.side) for c in matched(32)} == {(50, "all", 32)}
+    assert {(c.depth, c.shortcuts, c.side) for c in matched()} == {(50, "all", 224)}
     assert len(matched()) == 6
 
 

@@ -1,6 +1,5 @@
 """The record of what int8 costs: whole or absent, true to the deliveries; cells without a run stay empty."""
 
-
 import pytest
 
 from rdlib.errors import RecordError

@@ -23,7 +23,6 @@ from rdlib.runs.execute import train
 from rdlib.runs.store import Store
 
 QUICK = PROFILES["quick"]
-ONCE = dict.fromkeys(rival_costs.OFTEN, Settings(repetitions=3, warmup=1))
 
 
 def with_rivals(patch: pytest.MonkeyPatch, ways) -> None:
@@ -55,9 +54,10 @@ def once(make_dataset, tmp_path_factory):
         patch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
         patch.setattr("rdlib.measure.candidates.WIDTH", 4)
         patch.setattr(rival_costs, "PAPER_SIDE", 32)
+        patch.setattr(rival_costs, "OFTEN", dict.fromkeys(rival_costs.OFTEN, Settings(repetitions=3, warmup=1)))
         with_rivals(patch, ways)
         train(ways[0].runs[0], store, "cpu", progress=False)
-        rival_costs.measure(profile, store, folder / "rivals.json", told.append, ONCE)
+        rival_costs.measure(profile, store, folder / "rivals.json", told.append)
     return profile, ways, store, folder / "rivals.json", told
 
 
