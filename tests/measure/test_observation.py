@@ -127,17 +127,13 @@ def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(train
     assert found.images.labels.tolist() == [label for label in range(10) for _ in range(2)]
     assert found.classes == dataset.classes
     assert found.name == f"{RUN.dataset}, recorded: plain-18, strictly plain, JointRD, learning rate 0.05, seed 0"
-    pixels = dataset.normalise(found.images.images)
-    first, last = build(RUN, store, 10), store.network(RUN)
-    for seen, method in ((found.observations[0], first), (found.observations[-1], None)):
-        student = method.student.eval() if method else last
-        torch.testing.assert_close(seen.logits[0], student(pixels))
-        torch.testing.assert_close(seen.logits[4], store.network(TEACHER)(pixels))
+    pixels, teacher = dataset.normalise(found.images.images), store.network(TEACHER)
+    students = build(RUN, store, 10).student.eval(), store.network(RUN)
+    for seen, student in zip((found.observations[0], found.observations[-1]), students, strict=True):
+        torch.testing.assert_close(seen.logits[[0, 4]], torch.stack([student(pixels), teacher(pixels)]))
         for k in range(1, 5):
             torch.testing.assert_close(seen.student[k - 1], student.head(pixels, k), rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(
-                seen.teacher[k - 1], store.network(TEACHER).head(pixels, k), rtol=1e-3, atol=1e-3
-            )
+            torch.testing.assert_close(seen.teacher[k - 1], teacher.head(pixels, k), rtol=1e-3, atol=1e-3)
     about, _ = observation_record.contents(QUICK, store)
     assert about["weights_equal"] is True
     assert (about["run"], Run.from_value(about["value"])) == (RUN.id, RUN)
@@ -169,8 +165,7 @@ def rewritten(change):
     def damage(path):
         with safe_open(path, "pt") as file:
             about = file.metadata()["record"]
-        tensors = safetensors.torch.load_file(path)
-        tensors, about = change(tensors, about)
+        tensors, about = change(safetensors.torch.load_file(path), about)
         safetensors.torch.save_file(tensors, path, {"record": about})
 
     return damage
