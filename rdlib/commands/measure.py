@@ -86,7 +86,7 @@ def measure_int8(
 ) -> None:
     """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
     chosen, records = profile(profile_name), Store(store)
-    path = to or int8.path_of(chosen, records)
+    path = to or int8.RECORD.path(chosen, records)
     int8.measure(chosen, records, path, console.print)
     console.print(f"\n{as_text(int8.table(chosen, records, path))}")
 
@@ -99,7 +99,7 @@ def measure_teaching(
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
     chosen, records = profile(profile_name), Store(store)
-    path = to or evidence_record.path_of(chosen, records)
+    path = to or evidence_record.RECORD.path(chosen, records)
     evidence_record.measure(chosen, records, path, console.print)
     console.print(f"\n{as_text(evidence_record.overview(chosen, records, path))}")
 
@@ -114,7 +114,7 @@ def measure_paths(
 ) -> None:
     """Train the JointRD network of a profile again and record feature maps and every path's logits of 20 images."""
     chosen, records = profile(profile_name), Store(store)
-    path = to or observation_record.path_of(chosen, records)
+    path = to or observation_record.RECORD.path(chosen, records)
     observation_record.measure(chosen, records, path, console.print)
     console.print(f"\nwritten: {path.name}")
 
@@ -127,7 +127,7 @@ def measure_rivals(
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
     chosen, records = profile(profile_name), Store(store)
-    path = to or rival_costs.path_of(chosen, records)
+    path = to or rival_costs.RECORD.path(chosen, records)
     rival_costs.measure(chosen, records, path, console.print)
     for part in ("networks", "paper_size"):
         for columns in (rival_table.COUNTED, rival_table.TIMED):

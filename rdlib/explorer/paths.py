@@ -77,7 +77,7 @@ class PathsPanel(Panel):
     def observed(self) -> Observed:
         """Of the source that is chosen. Raises RecordError where its record is missing or damaged."""
         if self.source.value == RECORDED and RECORDED not in self.seen:
-            self.seen[RECORDED] = observation_record.read(self.profile, self.store)
+            self.seen[RECORDED] = observation_record.recorded(self.profile, self.store)
             self.name_sources()
         return self.seen[self.source.value]
 

@@ -3,9 +3,11 @@
 import copy
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,15 +30,15 @@ def onnxruntime_peak(path: Path, side: int, fused: bool, pattern: bool = False) 
     (weights), the input, which is the caller's, and scratch space that a kernel gives back. Raises DeployError where
     the file cannot be loaded and where this version of the runtime does not report memory.
     """
-    peak = largest_request(profile(path, side, fused, pattern, runs=2 if pattern else 1))
-    if peak is None:
+    operators = profile(path, side, fused, pattern)
+    if not operators or any(not {REQUESTED, CHANGE} <= operator.keys() for operator in operators):
         raise DeployError("this ONNX Runtime reports no memory in its profile: install onnxruntime 1.32")
-    return peak
+    before = int(operators[0][REQUESTED]) - int(operators[0][CHANGE])
+    return max(int(operator[REQUESTED]) for operator in operators) - before
 
 
-def profile(path: Path, side: int, fused: bool, pattern: bool, runs: int) -> list[dict[str, Any]]:
-    """What ONNX Runtime noted of each operator it ran, in order."""
-    import numpy as np
+def profile(path: Path, side: int, fused: bool, pattern: bool) -> list[dict[str, Any]]:
+    """What ONNX Runtime noted of each operator it ran, in order; with `pattern` of two runs."""
     import onnxruntime
 
     levels = onnxruntime.GraphOptimizationLevel
@@ -52,18 +54,10 @@ def profile(path: Path, side: int, fused: bool, pattern: bool, runs: int) -> lis
             session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime has a class of its own for every kind of damage
             raise DeployError(f"{path.name} is no network that ONNX Runtime can load") from error
-        for _ in range(runs):
+        for _ in range(2 if pattern else 1):
             session.run(None, {INPUT: np.zeros((1, 3, side, side), np.float32)})
         events = json.loads(Path(session.end_profiling()).read_text())
     return [event["args"] for event in events if event.get("cat") == "Node"]
-
-
-def largest_request(operators: list[dict[str, Any]]) -> int | None:
-    """Over what was in use before the first operator; None where the profile tells no memory."""
-    if not operators or any(not {REQUESTED, CHANGE} <= set(operator) for operator in operators):
-        return None
-    before = int(operators[0][REQUESTED]) - int(operators[0][CHANGE])
-    return max(int(operator[REQUESTED]) for operator in operators) - before
 
 
 def executorch_peak(network: nn.Module, side: int) -> int:
@@ -87,23 +81,32 @@ def executorch_peak(network: nn.Module, side: int) -> int:
     return int(sum(plan.non_const_buffer_sizes))
 
 
-def cuda_peak(network: nn.Module, side: int, batch: int = 1) -> int | None:
+def cuda_peak(network: nn.Module, side: int) -> int | None:
     """What CUDA's caching allocator had allocated at most in a forward pass of eager PyTorch, weights and input apart.
 
-    None without a GPU. Counts cuDNN's workspaces too. Raises DeployError for a network that is not folded. Never run
-    yet: the project had no GPU.
+    None without a GPU. Counts cuDNN's workspaces too. Never run yet. Raises DeployError for a network that is not
+    folded.
     """
     require_folded(network)
     if not torch.cuda.is_available():
         return None
-    device = torch.device("cuda")
-    on_device = copy.deepcopy(network).to(device)
-    images = torch.zeros(batch, 3, side, side, device=device)
+    on_device = copy.deepcopy(network).cuda()
+    images = torch.zeros(1, 3, side, side, device="cuda")
     with torch.inference_mode():
         on_device(images)  # the first pass also loads kernels and chooses algorithms
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         on_device(images)
-        torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
+        torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+Peak = Callable[[Path, nn.Module, int], int | None]  # of an exported file, the same network, and the side of images
+PEAKS: dict[str, Peak] = {
+    "ONNX Runtime, not optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=False),
+    "ONNX Runtime, optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=True),
+    "ONNX Runtime, default": lambda path, _, side: onnxruntime_peak(path, side, fused=True, pattern=True),
+    "ExecuTorch, portable": lambda _, network, side: executorch_peak(network, side),
+    "CUDA, eager PyTorch": lambda _, network, side: cuda_peak(network, side),
+}

@@ -6,7 +6,8 @@ of the pruned networks.
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,13 +72,24 @@ class Candidate:
     def whole(self, width: int) -> StagedResNet:
         """The network of that width, with all its channels."""
         stem, classes = INPUTS[self.side]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            network = resnet(self.depth, classes, self.shortcuts, width, stem)
-            for norm in network.modules():
-                if isinstance(norm, nn.BatchNorm2d):  # the exporter drops biases that are zero, as untrained ones are
-                    nn.init.uniform_(norm.bias, 0.5, 1.0)
-        return network
+        with seeded():
+            return shifted(resnet(self.depth, classes, self.shortcuts, width, stem))
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Within the block torch's generator starts anew; after it, it is where it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def shifted(network: StagedResNet) -> StagedResNet:
+    """The untrained network, its BatchNorms given shifts: the exporter drops biases that are zero."""
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.bias, 0.5, 1.0)
+    return network
 
 
 def candidates(depths: Sequence[int] = (18, 34, 50), sides: Sequence[int] = (224, 32)) -> list[Candidate]:
@@ -85,9 +97,9 @@ def candidates(depths: Sequence[int] = (18, 34, 50), sides: Sequence[int] = (224
     return [Candidate(depth, kind, side) for side in sides for depth in depths for kind in KINDS]
 
 
-def matched(side: int = 224) -> list[Candidate]:
+def matched() -> list[Candidate]:
     """ResNet-50s that keep their shortcuts and cost at most what the strictly plain network of depth 50 costs."""
-    return [Candidate(50, "all", side, variant) for variant in VARIANTS]
+    return [Candidate(50, "all", 224, variant) for variant in VARIANTS]
 
 
 def cost(what: str, side: int) -> Cost:

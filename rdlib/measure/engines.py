@@ -120,18 +120,12 @@ def through(runtime: "InferenceSession", images: Tensor) -> Pass:
     return lambda: torch.from_numpy(runtime.run(None, given)[0])
 
 
-def openvino(
-    subject: Subject,
-    images: Tensor,
-    threads: int,
-    precision: str = "f32",
-    path: Callable[[Subject], Path] = Subject.onnx,
-) -> Pass:
+def openvino(subject: Subject, images: Tensor, threads: int, precision: str = "f32", path: Path | None = None) -> Pass:
     """The CPU plugin for this very batch: latency hint, one stream, and the arithmetic it may use stated."""
     import openvino as runtime
 
     core = runtime.Core()
-    model = core.read_model(path(subject))
+    model = core.read_model(path or subject.onnx())
     model.reshape(list(images.shape))
     options = {
         "INFERENCE_PRECISION_HINT": precision,
@@ -151,7 +145,7 @@ def openvino_bfloat16(subject: Subject, images: Tensor, threads: int) -> Pass:
 
 def openvino_int8(subject: Subject, images: Tensor, threads: int) -> Pass:
     """The same plugin on the file that `rdlib.deploy.quantize` wrote."""
-    return openvino(subject, images, threads, "f32", Subject.int8)
+    return openvino(subject, images, threads, path=subject.int8())
 
 
 def cuda_graphs(subject: Subject, images: Tensor, threads: int) -> Pass:
@@ -219,18 +213,13 @@ def choose(names: list[str] | None = None, precisions: list[str] | None = None) 
 
     Raises DeployError for an unknown name or precision, and for an engine asked for that cannot run here.
     """
-    for what, given, known in (
-        ("engine", names, {engine.name for engine in ENGINES}),
-        ("precision", precisions, set(TOLERANCES)),
-    ):
+    every = {"engine": {engine.name for engine in ENGINES}, "precision": set(TOLERANCES)}
+    for what, given in (("engine", names), ("precision", precisions)):
         for name in given or ():
-            if name not in known:
-                raise DeployError(f"unknown {what} {name!r}: choose from {'; '.join(sorted(known))}")
-    found = [
-        engine
-        for engine in ENGINES
-        if (not precisions or engine.precision in precisions) and (engine.name in names if names else not engine.lacks)
-    ]
+            if name not in every[what]:
+                raise DeployError(f"unknown {what} {name!r}: choose from {'; '.join(sorted(every[what]))}")
+    found = [engine for engine in ENGINES if not precisions or engine.precision in precisions]
+    found = [engine for engine in found if (engine.name in names if names else not engine.lacks)]
     for engine in found:
         if engine.lacks:
             raise DeployError(f"{engine.name} needs {engine.lacks}, which is not here: install it or leave it out")

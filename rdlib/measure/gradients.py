@@ -7,7 +7,6 @@ trained. Feature maps and BatchNorm statistics are those of training: one half o
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,20 +20,9 @@ from rdlib.models import STAGES, StagedResNet
 PARTS = ("stem", *(f"stage {k}" for k in range(1, STAGES + 1)))
 LEAST_FOR_CKA = 4  # images of a batch; the unbiased estimate divides by n - 3
 
-Half = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]  # training images [N, 3, H, W], not augmented, with labels [N]
+Probe = tuple[Batch, Batch]  # two halves; no image is in both
 Parts = list[list[nn.Parameter]]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Two batches of training images [N, 3, H, W], not augmented, with labels [N]; no image is in both."""
-
-    first: Half
-    second: Half
-
-    @property
-    def halves(self) -> tuple[Half, Half]:
-        return self.first, self.second
 
 
 def probe_of(images: Dataset, half: int) -> Probe:
@@ -48,7 +36,7 @@ def probe_of(images: Dataset, half: int) -> Probe:
     chosen = images.train.take(torch.arange(2 * half, device=images.device) * total // (2 * half))
     pixels, labels = images.normalise(chosen.images), chosen.labels
     first, second = ((pixels[i::2].contiguous(memory_format=torch.channels_last), labels[i::2]) for i in (0, 1))
-    return Probe(first, second)
+    return first, second
 
 
 def parts_of(student: StagedResNet) -> Parts:
@@ -142,7 +130,7 @@ def undisturbed(method: Method) -> Iterator[None]:
     """Within the block the method is in train mode; after it, modes and buffers are bit for bit what they were."""
     modes = [(module, module.training) for module in method.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in method.buffers()]
-    logits = vars(method).get("student_logits")
+    logits = {name: value for name, value in vars(method).items() if name == "student_logits"}
     method.train()
     try:
         yield
@@ -153,14 +141,13 @@ def undisturbed(method: Method) -> Iterator[None]:
             for buffer, before in buffers:
                 buffer.copy_(before)
         vars(method).pop("student_logits", None)
-        if logits is not None:
-            method.student_logits = logits
+        vars(method).update(logits)
 
 
 def teacher_grams(teacher: StagedResNet, probe: Probe) -> list[list[Tensor]]:
     """For each stage the `gram` matrices of the two halves; for a teacher that is frozen, in eval mode."""
     with torch.no_grad(), stage_outputs(teacher) as maps:
-        for images, _ in probe.halves:
+        for images, _ in probe:
             teacher(images)
     return by_stage(maps)
 
@@ -186,15 +173,13 @@ def evidence(
     """
     parts = parts_of(method.student)
     with undisturbed(method), stage_outputs(method.student) as maps, torch.enable_grad():
-        halves = [gradients(method.losses(*half, progress), parts, each) for half in probe.halves]
+        halves = [gradients(method.losses(*half, progress), parts, each) for half in probe]
     first, second = halves
     whole = {path: [(a + b) / 2 for a, b in zip(first[path], second[path], strict=True)] for path in first}
-    ours = by_stage(maps) if teacher else []
+    mixed = whole.get("mixed")
     return {
         "norm": {path: [float(g.norm()) for g in vectors] for path, vectors in whole.items()},
-        "agreement": {path: [cosine(a, b) for a, b in zip(first[path], second[path], strict=True)] for path in first},
-        "cosine": [cosine(o, m) for o, m in zip(whole["own"], whole["mixed"], strict=True)]
-        if "mixed" in whole
-        else None,
-        "cka": [linear_cka(a, b) for a, b in zip(ours, teacher, strict=True)] if teacher else None,
+        "agreement": {path: list(map(cosine, first[path], second[path])) for path in first},
+        "cosine": None if mixed is None else list(map(cosine, whole["own"], mixed)),
+        "cka": list(map(linear_cka, by_stage(maps), teacher)) if teacher else None,
     }

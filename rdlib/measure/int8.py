@@ -4,7 +4,6 @@ Plain networks that were re-parameterised are known to suffer (RepVGG); whether 
 """
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,16 @@ from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
-from rdlib.experiments.tables import in_store, rows_of
+from rdlib.experiments.tables import rows_of
 from rdlib.images.photographs import load_images
-from rdlib.measure import record as measured
+from rdlib.measure.record import ProfileRecord, Tell, origin, require_writable, write
 from rdlib.runs.execute import require_same_images
+from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 
+RECORD = ProfileRecord("int8")
 TAUGHT = (CROSS_ENTROPY, JOINTRD)
 PACKAGES = ("torch", "onnx", "onnxruntime")
-
-
-def command(profile: Profile, store: Store) -> str:
-    return in_store(f"python -m rdlib measure int8 {profile.name}", store)
-
-
-def path_of(profile: Profile, store: Store) -> Path:
-    return measured.folder(store) / f"int8-{profile.name}.json"
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -39,41 +32,44 @@ def rows(profile: Profile) -> list[Row]:
     return [row for table in tables for row in rows_of(profile, table) if row.teaching in TAUGHT]
 
 
-def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], None] = lambda line: None) -> None:
+def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line: None) -> None:
     """Deliver every run whose weights are here in float32 and int8, and write both accuracies to a record.
 
     Runs without weights are told and left out; train them again with `python -m rdlib train --again ID`. Raises
     RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
-    measured.require_writable(path)
-    known = measured.read(path, command(profile, store))["runs"] if path.exists() else {}
-    here = {run.id for row in rows(profile) for run in row.runs if store.has_weights(run)}
-    if lost := set(known) - here:
+    require_writable(path)
+    named = [(f"{row.name}, seed {run.seed}", run) for row in rows(profile) for run in row.runs]
+    if lost := RECORD.runs(profile, store, path).keys() - {run.id for _, run in named if store.has_weights(run)}:
         raise RecordError(
             f"{path.name} has {len(lost)} runs whose weights are not here: train them again, or write to another file"
         )
-    runs: dict[str, Any] = {}
-    for row in rows(profile):
-        for run in row.runs:
-            if not store.has_weights(run):
-                tell(f"{row.name}, seed {run.seed}: no weights here, left out")
-                continue
-            images = load_images(run.dataset, image_size=run.recipe.image_size)
-            require_same_images(run, store, images)
-            with tempfile.TemporaryDirectory() as folder:
-                found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)
-            assert found.int8 is not None
-            assert found.int8.runtime_graph is not None
-            runs[run.id] = {
-                "float32_top1": found.network_top1,
-                "int8_top1": found.file_top1,
-                "compared": found.int8.images,
-                "equal_top1": found.int8.equal_top1,
-                "runtime_operators": found.int8.runtime_graph.operators,
-            }
-            tell(f"{row.name}, seed {run.seed}: {found.network_top1:.2f} -> {found.file_top1:.2f} %")
+    found: dict[str, Any] = {}
+    for name, run in named:
+        if not store.has_weights(run):
+            tell(f"{name}: no weights here, left out")
+            continue
+        found[run.id] = one = accuracies(run, store)
+        tell(f"{name}: {one['float32_top1']:.2f} -> {one['int8_top1']:.2f} %")
     settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED}
-    measured.write(path, {"settings": settings, "provenance": measured.origin(*PACKAGES), "runs": runs})
+    write(path, {"settings": settings, "provenance": origin(*PACKAGES), "runs": found})
+
+
+def accuracies(run: Run, store: Store) -> dict[str, Any]:
+    """Top-1 in percent of a trained run in eager float32 and of its int8 file. Raises RecordError for other images."""
+    images = load_images(run.dataset, image_size=run.recipe.image_size)
+    require_same_images(run, store, images)
+    with tempfile.TemporaryDirectory() as folder:
+        found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)
+    assert found.int8 is not None
+    assert found.int8.runtime_graph is not None
+    return {
+        "float32_top1": found.network_top1,
+        "int8_top1": found.file_top1,
+        "compared": found.int8.images,
+        "equal_top1": found.int8.equal_top1,
+        "runtime_operators": found.int8.runtime_graph.operators,
+    }
 
 
 def table(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
@@ -81,24 +77,18 @@ def table(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFr
 
     Without a record all cells are empty and name the command that fills them.
     """
-    path = path or path_of(profile, store)
-    runs = measured.read(path, command(profile, store))["runs"] if path.exists() else {}
-    lines = []
+    runs, lines = RECORD.runs(profile, store, path), []
     for row in rows(profile):
         found = [runs[run.id] for run in row.runs if run.id in runs]
         before, after = (np.array([one[key] for one in found]) for key in ("float32_top1", "int8_top1"))
-        lines.append(
-            {
-                "network": row.name,
-                "float32 top-1 (%)": spread(before),
-                "int8 top-1 (%)": spread(after),
-                "change": spread(after - before, "+.2f"),
-                "n": f"{len(found)}/{len(row.runs)}",
-                "to fill": "" if len(found) == len(row.runs) else command(profile, store),
-            }
-        )
-    result = pd.DataFrame(lines)
-    return result if result["to fill"].any() else result.drop(columns="to fill")
+        line = {
+            "network": row.name,
+            "float32 top-1 (%)": spread(before),
+            "int8 top-1 (%)": spread(after),
+            "change": spread(after - before, "+.2f"),
+        }
+        lines.append((line, len(found), len(row.runs)))
+    return RECORD.table(profile, store, lines)
 
 
 def spread(values: "np.ndarray[Any, Any]", form: str = ".2f") -> str:

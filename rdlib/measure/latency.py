@@ -19,14 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rdlib.errors import ConfigError
 from rdlib.measure.candidates import Candidate
-from rdlib.measure.engines import Engine, Pass, Subject, prepare
+from rdlib.measure.engines import Engine, Subject, prepare
 from rdlib.measure.latency_record import Cell, LatencyRecord, Settings, provenance
-from rdlib.measure.record import require_writable
+from rdlib.measure.record import Tell, require_writable
 from rdlib.models import resnet
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
-Say = Callable[[str], None]
 
 
 def interleave(
@@ -81,7 +80,7 @@ def measure(
     engines: Sequence[Engine],
     settings: Settings,
     path: Path | None = None,
-    say: Say = lambda line: None,
+    say: Tell = lambda line: None,
 ) -> LatencyRecord:
     """Time all networks of one depth, side and batch against each other, group after group.
 
@@ -96,21 +95,26 @@ def measure(
         if path.exists():
             raise ConfigError(f"{path.name} is there already: choose another name, or move it away")
         require_writable(path)
-    groups = list(dict.fromkeys((one.side, one.depth) for one in subjects))
+    groups: dict[tuple[int, int], list[Candidate]] = {}
+    for one in subjects:
+        groups.setdefault((one.side, one.depth), []).append(one)
     left = sum(work(side, depth) * sum(batches) for side, depth in groups)
-    for i, (side, depth) in enumerate(groups):
+    for i, ((side, depth), group) in enumerate(groups.items()):
         with tempfile.TemporaryDirectory() as folder:  # exported once for all batches
             say(f"{i + 1}/{len(groups)}: depth {depth} at {side}x{side}")
-            group = [one for one in subjects if (one.side, one.depth) == (side, depth)]
-            ready = [
-                (one, Subject(one.network(), side, Path(folder), one.name.replace(" ", "-").replace(",", "")))
-                for one in group
-            ]
+            names = [one.name.replace(" ", "-").replace(",", "") for one in group]
+            ready = [Subject(one.network(), side, Path(folder), name) for one, name in zip(group, names, strict=True)]
             for batch in batches:
                 share = work(side, depth) * batch
-                passes = build(ready, batch, engines, settings.threads)
+                passes = {
+                    Cell(
+                        side, batch, depth, engine.name, engine.precision, one.name, one.shortcuts, one.variant
+                    ): prepare(engine, subject, batch, settings.threads)
+                    for one, subject in zip(group, ready, strict=True)
+                    for engine in engines
+                }
                 progress = report(settings, f"batch {batch}, {len(passes)} cells", left / share, say)
-                times = interleave(passes, settings, engine_of, after_round=progress)
+                times = interleave(passes, settings, lambda cell: (cell.engine, cell.precision), after_round=progress)
                 record.times.update({cell: [round(one, 4) for one in several] for cell, several in times.items()})
                 left -= share
                 del passes
@@ -120,24 +124,7 @@ def measure(
     return record
 
 
-def build(
-    ready: Sequence[tuple[Candidate, Subject]], batch: int, engines: Sequence[Engine], threads: int
-) -> dict[Cell, Pass]:
-    """A proven pass of every network in every engine."""
-    return {
-        Cell(one.side, batch, one.depth, engine.name, engine.precision, one.name, one.shortcuts, one.variant): prepare(
-            engine, subject, batch, threads
-        )
-        for one, subject in ready
-        for engine in engines
-    }
-
-
-def engine_of(cell: Cell) -> tuple[str, str]:
-    return cell.engine, cell.precision
-
-
-def report(settings: Settings, what: str, groups_left: float, say: Say) -> Callable[[int, float], None]:
+def report(settings: Settings, what: str, groups_left: float, say: Tell) -> Callable[[int, float], None]:
     """Says after the warm-up and then every tenth round what is left, from the last round's seconds.
 
     groups_left: the work that was left when this group began, in units of this group's.

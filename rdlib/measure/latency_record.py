@@ -1,15 +1,11 @@
 """The record of a latency measurement: every single time, how it was taken, and on what."""
 
-import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rdlib.errors import ConfigError, RecordError
-from rdlib.files import digest
+from rdlib.errors import ConfigError
 from rdlib.measure import record as measured
-from rdlib.measure.record import FOLDER, SCHEMA, origin
 
 COMMAND = "python -m rdlib measure latency"
 
@@ -57,37 +53,23 @@ class LatencyRecord:
         gpu = f", {how['gpu']}" if how["gpu"] else ""
         return f"{how['cpu']}, {threads} thread{'s' if threads > 1 else ''}{gpu}"
 
-    def to_json(self) -> str:
-        cells = [asdict(cell) | {"milliseconds": times} for cell, times in self.times.items()]
-        body = {
-            "schema": SCHEMA,
-            "settings": asdict(self.settings),
-            "provenance": self.provenance,
-            "cells": cells,
-        }
-        lines = json.dumps(body | {"cells": [], "digest": digest(body)}, indent=1)
-        listed = ",\n".join("  " + json.dumps(cell) for cell in cells)  # one cell a line keeps a diff readable
-        return lines.replace('"cells": []', f'"cells": [\n{listed}\n ]') + "\n"
-
     def write(self, path: Path) -> None:
         """The file appears whole or not at all. Raises RecordError where it cannot be written."""
-        measured.save(path, self.to_json())
+        cells = [asdict(cell) | {"milliseconds": times} for cell, times in self.times.items()]
+        body = {"settings": asdict(self.settings), "provenance": self.provenance, "cells": cells}
+        measured.write(path, body, listed="cells")
 
     @classmethod
     def read(cls, path: Path) -> "LatencyRecord":
         """Raises RecordError when the file is not JSON, of another schema, or any field was changed."""
         body = measured.read(path, COMMAND)
-        try:
-            cells = {}
-            for entry in body["cells"]:
-                times = entry.pop("milliseconds")
-                cells[Cell(**entry)] = times
-            return cls(Settings(**body["settings"]), cells, body["provenance"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{path.name} cannot be read ({error}): restore it from git, or delete it") from error
+        with measured.readable(path, COMMAND):
+            times = [entry.pop("milliseconds") for entry in body["cells"]]
+            cells = [Cell(**entry) for entry in body["cells"]]
+            return cls(Settings(**body["settings"]), dict(zip(cells, times, strict=True)), body["provenance"])
 
 
-def next_path(folder: Path = FOLDER) -> Path:
+def next_path(folder: Path) -> Path:
     """latency-<n>.json with the first n that is above all there are."""
     return folder / f"latency-{max(map(number, folder.glob('latency-*.json')), default=0) + 1}.json"
 
@@ -97,12 +79,10 @@ def number(path: Path) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def records(folder: Path = FOLDER) -> dict[str, LatencyRecord]:
+def records(folder: Path) -> dict[str, LatencyRecord]:
     """By name, in the order they were made; later ones repeat earlier ones."""
     return {path.stem: LatencyRecord.read(path) for path in sorted(folder.glob("latency-*.json"), key=number)}
 
 
 def provenance() -> dict[str, Any]:
-    """Code, processor and libraries, and how busy the machine was; no host name, no path."""
-    busy = round(os.getloadavg()[0], 2)  # processes that ran or waited, mean of the last minute
-    return origin("torch", "onnxruntime", "openvino") | {"load_before": busy}
+    return measured.origin_of_times("torch", "onnxruntime", "openvino")

@@ -1,77 +1,66 @@
 """Table 1: what each candidate takes for its feature maps, planned and measured, kept in one record."""
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from rdlib.deploy.export import OPSET, export
 from rdlib.deploy.graph import Graph, read_graph
 from rdlib.deploy.planner import EXECUTORS, plan, traffic
 from rdlib.errors import RecordError
 from rdlib.measure import record as measured
-from rdlib.measure.arena import cuda_peak, executorch_peak, onnxruntime_peak
+from rdlib.measure.arena import PEAKS
 from rdlib.measure.candidates import Candidate
+from rdlib.measure.record import Tell
 
 RECORD = measured.FOLDER / "memory.json"
 COMMAND = "python -m rdlib measure memory"
 MIB = 2**20
 MEASURED_WITH = ("torch", "onnx", "onnxruntime", "executorch", "torch-pruning")
 
-Engine = Callable[[Path, nn.Module, int], int | None]
-ENGINES: dict[str, Engine] = {
-    "ONNX Runtime, not optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=False),
-    "ONNX Runtime, optimised": lambda path, _, side: onnxruntime_peak(path, side, fused=True),
-    "ONNX Runtime, default": lambda path, _, side: onnxruntime_peak(path, side, fused=True, pattern=True),
-    "ExecuTorch, portable": lambda _, network, side: executorch_peak(network, side),
-    "CUDA, eager PyTorch": lambda _, network, side: cuda_peak(network, side),
-}
 
+def measured_row(candidate: Candidate) -> dict[str, Any]:
+    """`row`, and what each engine takes (None: no such device here), in bytes at batch 1 in float32.
 
-def measure(candidate: Candidate) -> dict[str, Any]:
-    """The row of one candidate: planned for each executor, measured with each engine (None: no such device here).
-
-    All memory in bytes at batch 1 in float32. Raises DeployError where an engine is missing.
+    Raises DeployError where an engine is missing.
     """
     network = candidate.network()
     with tempfile.TemporaryDirectory() as folder:
         path = export(network, Path(folder) / "network.onnx", candidate.side)
-        arena = {engine: peak(path, network, candidate.side) for engine, peak in ENGINES.items()}
+        arena = {engine: peak(path, network, candidate.side) for engine, peak in PEAKS.items()}
         return row(candidate, read_graph(path)) | {"arena": arena}
 
 
 def row(candidate: Candidate, graph: Graph) -> dict[str, Any]:
     """What follows from the exported graph alone."""
-    plans = {executor: plan(graph, executor) for executor in EXECUTORS}
+    at_peak = {}
+    for executor in EXECUTORS:
+        found = plan(graph, executor)
+        at_peak[executor] = {
+            "operator": found.at + 1,
+            "of": len(found.steps),
+            "op": found.steps[found.at].node.op,
+            "alive": [{"shape": [*held.shape], "shortcut": held.shortcut} for held in found.at_peak],
+        }
+    return {"name": candidate.name, **asdict(candidate), **counted(graph), "at_peak": at_peak}
+
+
+def counted(graph: Graph) -> dict[str, Any]:
+    """Of an exported network: parameters, multiply-additions; feature maps in bytes by executor."""
     return {
-        "name": candidate.name,
-        "depth": candidate.depth,
-        "shortcuts": candidate.shortcuts,
-        "side": candidate.side,
-        "variant": candidate.variant,
         "parameters": graph.parameters,
         "macs": graph.macs,
         "traffic": {executor: traffic(graph, executor) for executor in EXECUTORS},
-        "peak": {executor: found.peak for executor, found in plans.items()},
-        "at_peak": {
-            executor: {
-                "operator": found.at + 1,
-                "of": len(found.steps),
-                "op": found.steps[found.at].node.op,
-                "alive": [{"shape": [*held.shape], "shortcut": held.shortcut} for held in found.at_peak],
-            }
-            for executor, found in plans.items()
-        },
+        "peak": {executor: plan(graph, executor).peak for executor in EXECUTORS},
     }
 
 
-def measure_all(
-    candidates: Iterable[Candidate], path: Path = RECORD, tell: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
-    """Measure each candidate and write the record, whole or not at all; `tell` hears each name as its turn comes.
+def measure_all(candidates: Iterable[Candidate], path: Path, tell: Tell = lambda line: None) -> dict[str, Any]:
+    """Measure each candidate, whose name `tell` hears first; write the record, whole or not at all, and return it.
 
     Raises RecordError where the record cannot be written, before anything is measured.
     """
@@ -79,7 +68,7 @@ def measure_all(
     rows = []
     for candidate in candidates:
         tell(f"{candidate.name} at {candidate.side}")
-        rows.append(measure(candidate))
+        rows.append(measured_row(candidate))
     measured.write(path, {"provenance": measured.origin(*MEASURED_WITH) | {"opset": OPSET}, "rows": rows})
     return read(path)
 

@@ -54,16 +54,16 @@ def observe(method: JointRD, images: Tensor, epoch: int) -> Observation:
     return Observation(epoch, tuple(student), tuple(teacher), torch.stack([own, *mixed, theirs]))
 
 
-def chosen(images: Dataset, each: int = 2) -> Tensor:
-    """Indices of `each` test images of every class, by class: those that cut the class, in the data set's own order,
-    into equal parts. The rule looks at no network and no pixel. Raises ConfigError where a class has too few.
+def chosen(images: Dataset) -> Tensor:
+    """Indices of two test images of every class, by class: those that cut the class, in the data set's own order, into
+    thirds. The rule looks at no network and no pixel. Raises ConfigError where a class has too few.
     """
     found = []
     for label, name in enumerate(images.classes):
         of_class = (images.test.labels == label).nonzero().flatten()
-        if len(of_class) < each + 1:
-            raise ConfigError(f"{name} of {images.name} has {len(of_class)} test images: {each + 1} are needed here")
-        found.append(of_class[[len(of_class) * i // (each + 1) for i in range(1, each + 1)]])
+        if len(of_class) < 3:
+            raise ConfigError(f"{name} of {images.name} has {len(of_class)} test images: 3 are needed here")
+        found.append(of_class[[len(of_class) // 3, len(of_class) * 2 // 3]])
     return torch.cat(found)
 
 

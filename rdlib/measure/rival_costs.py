@@ -5,9 +5,8 @@ network, so each distinct network is exported and timed once and the ways share 
 measured on the trained ResNets. How accurate a way is stands in the records of its runs.
 """
 
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.deploy.fold import fold
-from rdlib.deploy.graph import Graph, read_graph
-from rdlib.deploy.planner import EXECUTORS, plan, traffic
+from rdlib.deploy.graph import read_graph
 from rdlib.deploy.rmnet import rewritten
 from rdlib.distributed import shard
 from rdlib.errors import ConfigError
@@ -27,12 +25,14 @@ from rdlib.experiments.rows import Row, listed
 from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
 from rdlib.images.dataset import Images, S
 from rdlib.images.photographs import load_images
-from rdlib.measure import record as measured
-from rdlib.measure.candidates import Candidate
+from rdlib.measure.candidates import Candidate, seeded, shifted
 from rdlib.measure.engines import Pass, Subject, choose, prepare
 from rdlib.measure.latency import interleave
 from rdlib.measure.latency_record import Settings
+from rdlib.measure.memory import counted
+from rdlib.measure.record import ProfileRecord, Tell, origin_of_times, require_writable, rounded, write
 from rdlib.measure.speedup import speedup
+from rdlib.methods import Method
 from rdlib.models import KINDS, StagedResNet
 from rdlib.runs.execute import assemble, require_same_images
 from rdlib.runs.flops import run_flops
@@ -40,28 +40,18 @@ from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 from rdlib.train import Step, evaluate
 
+RECORD = ProfileRecord("rivals")
 TABLES = tuple(name for name in COMPARISONS if name.startswith("rivals"))  # the same ways at several learning rates
 RMNET = "RMNet (rewritten ResNet, no training)"
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning")
 PAPER_SIDE = 224
 MIDDLE = 0.5  # of training: SkipRemover has some of its shortcuts left then; of the others no step is unlike another
 NO_MOVE = 1e-6  # learning rate: what a step costs does not depend on it, and weights that overflow would
-Tell = Callable[[str], None]
-
-
 OFTEN = {
     "passes": Settings(repetitions=500, warmup=20),
     "passes at the paper's size": Settings(repetitions=50, warmup=3),
     "training steps": Settings(repetitions=15, warmup=2),
 }
-
-
-def command(profile: Profile, store: Store) -> str:
-    return in_store(f"python -m rdlib measure rivals {profile.name}", store)
-
-
-def path_of(profile: Profile, store: Store) -> Path:
-    return measured.folder(store) / f"rivals-{profile.name}.json"
 
 
 def key(row: Row) -> str:
@@ -77,57 +67,49 @@ def network_name(row: Row) -> str:
 def measure(
     profile: Profile,
     store: Store,
-    path: Path | None = None,
+    path: Path,
     tell: Tell = lambda line: None,
-    often: Mapping[str, Settings] = OFTEN,
 ) -> None:
     """Measure every row of table "rivals", and RMNet on the ResNets whose weights are here; write one record.
 
     Minutes for the quick profile, on a machine that does nothing else. Raises RecordError, before anything is measured,
-    where the record cannot be written, and ConfigError for a profile without that table. often: how often what is
-    timed.
+    where the record cannot be written, and ConfigError for a profile without that table.
     """
-    path = path or path_of(profile, store)
-    measured.require_writable(path)
+    require_writable(path)
     rows = rows_of(profile, "rivals")
     if not rows:
         raise ConfigError(f"profile {profile.name} has no table of rivals: choose one of small images")
     torch.set_num_threads(1)
-    origin = measured.origin(*PACKAGES) | {"load_before": round(os.getloadavg()[0], 2)}
+    origin = origin_of_times(*PACKAGES)
     images = load_images(profile.dataset, image_size=profile.recipe.image_size)
-    classes = len(images.classes)
-    students = {key(row): shaped(row.runs[0], classes, rows[0].runs[0]) for row in rows}
-    kinds = {one: kind(student) for one, student in students.items()}
-    distinct = {
-        kinds[key(row)]: (network_name(row), students[key(row)]) for row in reversed(rows)
-    }  # the first names it
-    distinct = dict(reversed(distinct.items()))
+    resnet = rows[0].runs[0]
+    students = [shaped(row.runs[0], resnet, len(images.classes)) for row in rows]
+    kinds = [kind(student) for student in students]
+    firsts = [kinds.index(one) for one in kinds]  # of each row, the first one that deploys the same network
+    distinct = {network_name(rows[i]): fold(students[i]) for i in dict.fromkeys(firsts)}
     tell(f"{len(distinct)} distinct networks at {images.side}x{images.side}, and RMNet's")
-    networks = {name: fold(student) for name, student in distinct.values()} | {RMNET: rewritten(students[key(rows[0])])}
-    deployed = cost_of(networks, images.side, often["passes"], network_name(rows[0]))
-    depth = profile.depths[0]
+    deployed = cost_of(distinct | {RMNET: rewritten(students[0])}, images.side, OFTEN["passes"])
     tell(f"three networks of width 64 at {PAPER_SIDE}x{PAPER_SIDE}")
-    candidates = [Candidate(depth, kept, PAPER_SIDE) for kept in ("all", "none")]
-    large: dict[str, nn.Module] = {one.name: one.network() for one in candidates}
-    large[RMNET] = rewritten(candidates[0].trainable().eval())
-    paper_size = cost_of(large, PAPER_SIDE, often["passes at the paper's size"], candidates[0].name)
+    candidates = [Candidate(profile.depths[0], kept, PAPER_SIDE) for kept in ("all", "none")]
+    large = {one.name: one.network() for one in candidates} | {RMNET: rewritten(candidates[0].trainable().eval())}
+    paper_size = cost_of(large, PAPER_SIDE, OFTEN["passes at the paper's size"])
     tell(f"training steps of {len(rows)} ways")
-    steps = steps_of(rows, images, often["training steps"])
+    steps = steps_of(rows, images, OFTEN["training steps"])
     ways = {
         key(row): {
             "name": row.name,
-            "deploys": distinct[kinds[key(row)]][0],
+            "deploys": network_name(rows[first]),
             "step": steps[key(row)],
-            "flops": flops(row.runs[0], rows[0].runs[0], images),
-            "teacher_flops": flops(rows[0].runs[0], None, images) if row.runs[0].teacher else 0,
+            "flops": flops(row.runs[0], resnet, images),
+            "teacher_flops": flops(resnet, resnet, images) if row.runs[0].teacher else 0,
         }
-        for row in rows
+        for row, first in zip(rows, firsts, strict=True)
     }
     exact = {run.id: exactness(run, store, images) for run in resnets(profile) if store.has_weights(run)}
     tell(missing(profile, store, exact) or f"{RMNET}: {len(exact)} trained ResNets rewritten")
     body = {
         "profile": profile.name,
-        "settings": {what: asdict(one) for what, one in often.items()},
+        "settings": {what: asdict(one) for what, one in OFTEN.items()},
         "side": images.side,
         "batch_size": profile.recipe.batch_size,
         "provenance": origin,
@@ -136,28 +118,18 @@ def measure(
         "ways": ways,
         "rmnet": exact,
     }
-    measured.write(path, body)
+    write(path, body)
 
 
-def read(profile: Profile, store: Store, path: Path | None = None) -> dict[str, Any] | None:
-    """The record of a store (or at `path`), or None where there is none yet. Raises RecordError where it is damaged or
-    was edited."""
-    path = path or path_of(profile, store)
-    return measured.read(path, command(profile, store)) if path.exists() else None
+def untrained(run: Run, resnet: Run, classes: int) -> Method:
+    """The method of a run, taught by an untrained network where the run `resnet` trains its teacher."""
+    return assemble(run, resnet.student(classes) if run.teacher else None, classes)
 
 
-def shaped(run: Run, classes: int, resnet: Run) -> StagedResNet:
-    """The student of a run as it leaves training, in eval mode: right in every shape, its weights untrained.
-
-    resnet: the run that trains the teacher. BatchNorms get shifts: the exporter drops biases that are zero.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        student = assemble(run, resnet.student(classes) if run.teacher else None, classes).student
-        for norm in student.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                nn.init.uniform_(norm.bias, 0.5, 1.0)
-    return student.eval()
+def shaped(run: Run, resnet: Run, classes: int) -> StagedResNet:
+    """The student of a run as it leaves training, in eval mode: right in every shape, its weights untrained."""
+    with seeded():
+        return shifted(untrained(run, resnet, classes).student).eval()
 
 
 def kind(network: StagedResNet) -> str:
@@ -165,9 +137,9 @@ def kind(network: StagedResNet) -> str:
     return f"{network.shortcuts}\n{fold(network)}"
 
 
-def cost_of(networks: Mapping[str, nn.Module], side: int, settings: Settings, resnet: str) -> dict[str, Any]:
+def cost_of(networks: Mapping[str, nn.Module], side: int, settings: Settings) -> dict[str, Any]:
     """Of folded networks, by name: what the exported graph of one image [1, 3, side, side] says, in float32, and its
-    latency in ONNX Runtime, all networks taking turns; `speedup` is the ResNet's median over the network's, [95 %].
+    latency in ONNX Runtime, all networks taking turns; `speedup` is the first one's median over the network's, [95 %].
 
     Raises DeployError where the runtime is missing or computes something else than eager PyTorch.
     """
@@ -178,61 +150,45 @@ def cost_of(networks: Mapping[str, nn.Module], side: int, settings: Settings, re
         for i, (name, network) in enumerate(networks.items()):
             subject = Subject(network, side, Path(folder), f"network-{i}")
             passes[name] = prepare(engine, subject, 1, settings.threads)
-            found[name] = counted(read_graph(subject.onnx()))
+            graph = read_graph(subject.onnx())
+            found[name] = counted(graph) | {"additions": len(graph.joins)}
         times = interleave(passes, settings)
+    resnet = next(iter(times.values()))
     for name, several in times.items():
         median, *quartiles = np.percentile(several, [50, 25, 75])
-        found[name] |= {
-            "milliseconds": rounded(median),
-            "quartiles": [rounded(one) for one in quartiles],
-            "speedup": [rounded(one) for one in speedup(times[resnet], several)],
-        }
+        ratio = [*speedup(resnet, several)]
+        found[name] |= rounded({"milliseconds": median, "quartiles": quartiles, "speedup": ratio})
     return found
 
 
-def counted(graph: Graph) -> dict[str, Any]:
-    """Of an exported network: parameters, multiply-additions, additions left; feature maps in bytes by executor."""
-    return {
-        "parameters": graph.parameters,
-        "macs": graph.macs,
-        "additions": len(graph.joins),
-        "traffic": {executor: traffic(graph, executor) for executor in EXECUTORS},
-        "peak": {executor: plan(graph, executor).peak for executor in EXECUTORS},
-    }
-
-
-def steps_of(rows: Iterable[Row], images: Images[S], settings: Settings) -> dict[str, Any]:
+def steps_of(rows: Sequence[Row], images: Images[S], settings: Settings) -> dict[str, Any]:
     """Of each way a training step on one batch of real images, all ways taking turns: the median in milliseconds,
     images a second, and `ratio`, the step over that of the plain network taught by labels alone, [95 %].
 
     Loading and augmentation, which all ways share, are left out. The first row is the ResNet, the second that plain
     network.
     """
-    rows = list(rows)
-    recipe, plain = rows[0].runs[0].recipe, key(rows[1])
-    batch, labels = next(images.training_batches(images.train, recipe, 0, 0, shard()))
-    passes = {key(row): step_of(row.runs[0], rows[0].runs[0], batch, labels, len(images.classes)) for row in rows}
+    resnet = rows[0].runs[0]
+    batch, labels = next(images.training_batches(images.train, resnet.recipe, 0, 0, shard()))
+    passes = {key(row): step_of(row.runs[0], resnet, batch, labels, len(images.classes)) for row in rows}
     times = interleave(passes, settings)
-    return {
-        one: {
-            "milliseconds": rounded(float(np.median(several))),
-            "images_per_second": rounded(1e3 * len(labels) / float(np.median(several))),
-            "ratio": [rounded(bound) for bound in speedup(several, times[plain])],
-        }
-        for one, several in times.items()
-    }
+    plain, found = times[key(rows[1])], {}
+    for one, several in times.items():
+        median, ratio = np.median(several), [*speedup(several, plain)]
+        rate = 1e3 * len(labels) / median
+        found[one] = rounded({"milliseconds": median, "images_per_second": rate, "ratio": ratio})
+    return found
 
 
 def step_of(run: Run, resnet: Run, batch: Tensor, labels: Tensor, classes: int) -> Callable[[], object]:
     """One training step of a run, as the training loop takes it; networks are untrained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        method = assemble(run, resnet.student(classes) if run.teacher else None, classes).train()
+    with seeded():
+        method = untrained(run, resnet, classes).train()
     step = Step(method, replace(run.recipe, learning_rate=NO_MOVE), batch.device)
     return lambda: step(batch, labels, MIDDLE)
 
 
-def flops(run: Run, resnet: Run | None, images: Images[S]) -> int:
+def flops(run: Run, resnet: Run, images: Images[S]) -> int:
     """Operations of a whole training (2 a multiply-addition); a taught run's teacher is that of `resnet`."""
     return run_flops(run, len(images.train), images.side, len(images.classes), resnet if run.teacher else None)
 
@@ -272,9 +228,5 @@ def missing(profile: Profile, store: Store, exact: Mapping[str, Any]) -> str:
     again = in_store(f"python -m rdlib train --again {absent[0].id}", store)
     return (
         f"{RMNET}: {len(absent)} of {len(resnets(profile))} ResNets have no weights here, so their cells stay empty; "
-        f"train them again, e.g. `{again}`, and then `{command(profile, store)}`"
+        f"train them again, e.g. `{again}`, and then `{RECORD.command(profile, store)}`"
     )
-
-
-def rounded(number: float) -> float:
-    return float(f"{number:.5g}")

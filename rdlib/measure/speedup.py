@@ -3,8 +3,10 @@
 A speed-up belongs to an engine, a precision, a batch, an image size and a processor; there is no speed-up as such.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,6 @@ from rdlib.errors import RecordError
 from rdlib.measure.engines import AS_WRITTEN
 from rdlib.measure.latency_record import Cell, LatencyRecord
 
-LEVEL = 95  # percent
-RESAMPLES = 2000
 DRIFT = 0.10  # ratios of a repeat may differ by so much
 
 
@@ -42,30 +42,28 @@ def resnet_of(cell: Cell) -> Cell:
     return replace(cell, network=f"ResNet-{cell.depth}", shortcuts="all", variant="")
 
 
-def speedup(reference: Sequence[float], times: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+def speedup(reference: Sequence[float], times: Sequence[float]) -> tuple[float, float, float]:
     """median(reference) / median(times), and the 95 % percentile bootstrap interval of that ratio.
 
     Times with one index were taken in one round, so whole rounds are drawn (paired bootstrap, Efron and Tibshirani
     1993). It knows what varied within a run; what differs between days only a repeat shows. Raises RecordError for
     samples that are empty, of unequal length or not positive.
     """
-    pairs = np.array([reference, times]) if len(reference) == len(times) else np.empty(0)
-    if not pairs.size or not (pairs > 0).all():
+    from scipy.stats import bootstrap  # seconds, which reading any other record need not wait
+
+    if not len(reference) == len(times) > 0 or not all(time > 0 for time in (*reference, *times)):
         raise RecordError("a speed-up needs equally many positive times of both networks: measure again")
-    drawn = np.random.default_rng(seed).integers(pairs.shape[1], size=(RESAMPLES, pairs.shape[1]))
-    ratio, *bounds = (
-        medians_ratio(pairs),
-        *np.percentile(medians_ratio(pairs[:, drawn]), [(100 - LEVEL) / 2, (100 + LEVEL) / 2]),
-    )
-    return float(ratio), float(bounds[0]), float(bounds[1])
+    ratio = float(ratio_of_medians(reference, times))
+    if len(times) == 1:
+        return ratio, ratio, ratio
+    found = bootstrap(
+        (reference, times), ratio_of_medians, paired=True, n_resamples=2000, method="percentile", rng=0
+    ).confidence_interval
+    return ratio, float(found.low), float(found.high)
 
 
-def medians_ratio(
-    pairs: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
-) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    """[2, ..., rounds] -> [...]"""
-    above, below = np.median(pairs, axis=-1)
-    return np.asarray(above / below)
+def ratio_of_medians(reference: Any, times: Any, axis: int = -1) -> Any:
+    return np.median(reference, axis) / np.median(times, axis)
 
 
 def speedups(record: LatencyRecord) -> dict[Cell, Speedup]:
@@ -103,29 +101,21 @@ def changes(first: LatencyRecord, second: LatencyRecord) -> dict[Cell, float]:
 
 def repeats(records: Mapping[str, LatencyRecord]) -> pd.DataFrame:
     """Every later record of one machine against every earlier one: how far the speed-ups moved."""
-    lines, named = [], list(records.items())
-    for i, (first, one) in enumerate(named):
-        for second, other in named[i + 1 :]:
-            moved = changes(one, other)
-            if moved:
-                worst = max(moved, key=lambda cell: abs(moved[cell]))
-                where = (
-                    worst.network,
-                    f"{worst.side}x{worst.side}",
-                    f"batch {worst.batch}",
-                    worst.engine,
-                    worst.precision,
-                )
-                lines.append(
-                    {
-                        "record": f"{second} against {first}",
-                        "made": f"{minute(other)}; {minute(one)}",
-                        "cells": len(moved),
-                        "largest change": f"{moved[worst]:+.1%}",
-                        "where": ", ".join(where),
-                        f"over {DRIFT:.0%}": sum(abs(change) >= DRIFT for change in moved.values()),
-                    }
-                )
+    lines = []
+    for (first, one), (second, other) in itertools.combinations(records.items(), 2):
+        if moved := changes(one, other):
+            worst = max(moved, key=lambda cell: abs(moved[cell]))
+            size = f"{worst.side}x{worst.side}, batch {worst.batch}"
+            lines.append(
+                {
+                    "record": f"{second} against {first}",
+                    "made": f"{minute(other)}; {minute(one)}",
+                    "cells": len(moved),
+                    "largest change": f"{moved[worst]:+.1%}",
+                    "where": f"{worst.network}, {size}, {worst.engine}, {worst.precision}",
+                    f"over {DRIFT:.0%}": sum(abs(change) >= DRIFT for change in moved.values()),
+                }
+            )
     return pd.DataFrame(lines)
 
 
@@ -153,40 +143,38 @@ def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matc
     return pd.DataFrame(named).fillna("") if any(len(line) > 3 for line in named) else pd.DataFrame()
 
 
-def says(one: Speedup) -> str:
-    """The rule of the verdicts: faster or slower only where the whole interval is on one side of 1."""
-    return "faster" if one.low > 1 else "slower" if one.high < 1 else "no difference shown"
-
-
 def verdict(
     found: Mapping[Cell, Speedup], claimed: float, depth: int = 50, side: int = 224, batch: int = 1
 ) -> list[str]:
     """Sentences that follow by rule from the strictly plain network's cells of that depth, side and batch.
 
-    The claimed speed-up is reached where the whole interval is at or above it, and open where it lies within.
+    A network is faster or slower only where the whole interval is on one side of 1; the claimed speed-up is reached
+    where the whole interval is at or above it, and open where it lies within.
     """
-    cells = [
-        one
-        for cell, one in found.items()
-        if (cell.side, cell.batch, cell.depth, cell.shortcuts) == (side, batch, depth, "none")
-    ]
+    wanted = (side, batch, depth, "none")
+    cells = [one for cell, one in found.items() if (cell.side, cell.batch, cell.depth, cell.shortcuts) == wanted]
     if not cells:
         return []
-    named = {one: f"{one.cell.engine} ({one.cell.precision})" for one in cells}
+
+    def named(some: Iterable[Speedup]) -> str:
+        return ", ".join(f"{one.cell.engine} ({one.cell.precision})" for one in some)
+
+    def counted(some: Sequence[Speedup]) -> str:
+        return f"{len(some)} ({named(some)})" if some else "0"
+
     least, most = min(cells, key=lambda one: one.ratio), max(cells, key=lambda one: one.ratio)
-    faster = [one for one in cells if says(one) == "faster"]
-    slower = [one for one in cells if says(one) == "slower"]
-    reached = [named[one] for one in cells if one.low >= claimed]
-    undecided = [named[one] for one in cells if one.low < claimed <= one.high]
+    reached = [one for one in cells if one.low >= claimed]
+    undecided = [one for one in cells if one.low < claimed <= one.high]
     sentences = [
-        f"Strictly plain-{depth} against ResNet-{depth}, {side}x{side}, batch {batch}: faster in {len(faster)} of "
-        f"{len(cells)} engines and precisions, slower in {len(slower)}; from {least.ratio:.2f}x in {named[least]} to "
-        f"{most.ratio:.2f}x in {named[most]}.",
-        f"{claimed:g}x is reached in {len(reached)}{listed(reached)}, open in {len(undecided)}{listed(undecided)}, and "
-        f"missed in {len(cells) - len(reached) - len(undecided)}.",
+        f"Strictly plain-{depth} against ResNet-{depth}, {side}x{side}, batch {batch}: faster in "
+        f"{sum(one.low > 1 for one in cells)} of {len(cells)} engines and precisions, slower in "
+        f"{sum(one.high < 1 for one in cells)}; from {least.ratio:.2f}x in {named([least])} to "
+        f"{most.ratio:.2f}x in {named([most])}.",
+        f"{claimed:g}x is reached in {counted(reached)}, open in {counted(undecided)}, and missed in "
+        f"{len(cells) - len(reached) - len(undecided)}.",
     ]
-    written = next((one for one in cells if one.cell.engine == AS_WRITTEN), None)
-    fused = next((one for one in cells if (one.cell.engine, one.cell.precision) == ("ONNX Runtime", "float32")), None)
+    engines = {(one.cell.engine, one.cell.precision): one for one in cells}
+    written, fused = engines.get((AS_WRITTEN, "float32")), engines.get(("ONNX Runtime", "float32"))
     if written and fused:
         apart = written.low > fused.high or fused.low > written.high
         sentences.append(
@@ -194,7 +182,3 @@ def verdict(
             f"{'are apart' if apart else 'overlap'}."
         )
     return sentences
-
-
-def listed(names: Sequence[str]) -> str:
-    return f" ({', '.join(names)})" if names else ""

@@ -35,8 +35,8 @@ def gradients(profile: Profile, store: Store) -> tuple[list[Reading], list[Readi
     aligned paths of the own one's length would give. Later: how far it fell since, as trained and with m(t) taken out.
     Raises RecordError where the record is damaged.
     """
-    found = evidence_record.read(profile, store)
-    fill = evidence_record.command(profile, store) if evidence_record.rows(profile) else ""
+    found = evidence_record.by_epoch(profile, store)
+    fill = evidence_record.RECORD.command(profile, store) if evidence_record.rows(profile) else ""
     protocol = protocol_name(profile)
     blank = Reading(DOMINATES, "", told("claim_gradients_early"), protocol=protocol, look=TEACHING, fill=fill)
     fading = replace(blank, claim=FADES, paper=told("claim_gradients_later"))

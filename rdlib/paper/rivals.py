@@ -94,8 +94,8 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
     Costs do not depend on the learning rate, so every table takes those of the same way in table "rivals". Raises
     RecordError for a record that is damaged or was edited.
     """
-    rows, costs = rows_of(profile, table), rival_costs.read(profile, store, path) or {}
-    train, measure = fill_command(profile, table, store), rival_costs.command(profile, store)
+    rows, costs = rows_of(profile, table), rival_costs.RECORD.read(profile, store, path) or {}
+    train, measure = fill_command(profile, table, store), rival_costs.RECORD.command(profile, store)
     found = []
     for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True):
         top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
@@ -192,8 +192,8 @@ def networks(
     profile: Profile, store: Store, part: str = "networks", columns: Sequence[str] = COUNTED, path: Path | None = None
 ) -> pd.DataFrame:
     """Each distinct deployed network once, as text; part: those of the "networks", or of "paper_size"; columns: COUNTED
-    or TIMED. Empty without a record, which `rival_costs.command` makes."""
-    costs = rival_costs.read(profile, store, path) or {part: {}, "ways": {}}
+    or TIMED. Empty without a record, which `rival_costs.measure` makes."""
+    costs = rival_costs.RECORD.read(profile, store, path) or {part: {}, "ways": {}}
     uses = [one["deploys"] for one in costs["ways"].values()]
     counted = part == "networks" and columns is COUNTED
     lines_: list[dict[str, str]] = []
@@ -205,7 +205,7 @@ def networks(
 
 def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
     """RMNet's rewrite against each trained ResNet, as text; empty without a record, or where it had no weights."""
-    exact = (rival_costs.read(profile, store, path) or {"rmnet": {}})["rmnet"]
+    exact = (rival_costs.RECORD.read(profile, store, path) or {"rmnet": {}})["rmnet"]
     known = [(run, exact[run.id]) for run in rival_costs.resnets(profile) if run.id in exact]
     return pd.DataFrame(
         [

@@ -169,7 +169,7 @@ def test_without_a_record_the_command_is_named_and_nothing_breaks(store):
     for control, value in ((panel.stage, 3), (panel.first, 1), (panel.image, 0)):
         control.value = value
     assert panel.picture.png == b""
-    observation_record.write(observation_record.path_of(panel.profile, store), observed((0, 1)), ABOUT)
+    observation_record.write(observation_record.RECORD.path(panel.profile, store), observed((0, 1)), ABOUT)
     panel.stage.value = 2
     assert panel.picture.png
 

@@ -69,7 +69,7 @@ def test_profiles_leave_no_file_behind(exported, tmp_path, monkeypatch):
 
 
 def test_a_runtime_that_reports_no_memory_is_named(exported, monkeypatch):
-    told = arena.profile(exported["none"], SIDE, True, False, 1)
+    told = arena.profile(exported["none"], SIDE, True, False)
     silent = [{key: value for key, value in operator.items() if not key.startswith("mem_")} for operator in told]
     for events in (silent, [*told, silent[0]], []):
         monkeypatch.setattr(arena, "profile", lambda *_, events=events, **__: events)

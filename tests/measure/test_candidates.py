@@ -1,6 +1,8 @@
 """The compared networks are what their names say, always the same, and matched ones cost at most what plain ones do."""
 
 from dataclasses import replace
+from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -15,33 +17,21 @@ from rdlib.rivals.pruning import pruned, ratios
 
 @pytest.fixture
 def small(monkeypatch):
-    """Width 16 instead of 64."""
-    caches = (compared.plain_graph, compared.pruning_of, compared.width_of)
+    """Width 16 instead of 64, and nothing known from other tests."""
     monkeypatch.setattr("rdlib.measure.candidates.WIDTH", 16)
-    for one in caches:
-        one.cache_clear()
-    yield
-    for one in caches:
-        one.cache_clear()
+    for one in ("plain_graph", "pruning_of", "width_of"):
+        monkeypatch.setattr(compared, one, cache(getattr(compared, one).__wrapped__))
 
 
 def test_three_kinds_of_shortcuts_for_every_depth_and_side():
     listed = candidates()
     assert len(listed) == len(set(listed)) == 18
-    assert {(c.depth, c.side, c.shortcuts) for c in listed} == {
-        (depth, side, shortcuts)
-        for depth in (18, 34, 50)
-        for side in (32, 224)
-        for shortcuts in ("all", "downsample", "none")
-    }
-    assert [c.name for c in candidates((50,), (32,))] == [
-        "ResNet-50",
-        "plain-50, downsampling kept",
-        "plain-50, strictly plain",
-    ]
+    kinds = ("all", "downsample", "none")
+    assert {(c.depth, c.side, c.shortcuts) for c in listed} == {*product((18, 34, 50), (32, 224), kinds)}
+    names = ["ResNet-50", "plain-50, downsampling kept", "plain-50, strictly plain"]
+    assert [c.name for c in candidates((50,), (32,))] == names
     assert [c.name for c in matched()] == [f"ResNet-50, {variant}" for variant in VARIANTS]
-    assert {(c.depth, c.shortcuts, c.side) for c in matched(32)} == {(50, "all", 32)}
-    assert len(matched()) == 6
+    assert [(c.depth, c.shortcuts, c.side) for c in matched()] == [(50, "all", 224)] * 6
 
 
 @pytest.mark.parametrize(("side", "stem", "classes"), [(32, 3, 100), (224, 7, 1000)])

@@ -1,6 +1,5 @@
 """Latency: turns that are fair, ratios that mean what they say, and records that keep everything."""
 
-import json
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from rdlib.measure.latency_record import Cell, LatencyRecord, Settings, next_pat
 from rdlib.models import resnet
 from rdlib.runs.store import ROOT
 
-samples = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=40)
+samples = st.lists(st.floats(0.1, 1e4), min_size=1, max_size=40)
 QUICK = Settings(repetitions=2, warmup=1)
 
 
@@ -101,12 +100,7 @@ def test_warm_up_rounds_are_not_kept() -> None:
     assert interleave({"a": run}, Settings(repetitions=3, warmup=2), clock=clock) == {"a": [1000.0] * 3}
 
 
-@given(samples)
-def test_equal_times_are_a_speedup_of_exactly_one(times: list[float]) -> None:
-    assert speedup.speedup(times, times) == (1.0, 1.0, 1.0)
-
-
-@given(samples, st.sampled_from([0.25, 0.5, 2.0, 4.0]))
+@given(samples, st.sampled_from([0.25, 0.5, 1.0, 2.0, 4.0]))
 def test_half_the_time_is_twice_as_fast_whatever_the_noise(times: list[float], factor: float) -> None:
     assert speedup.speedup([factor * time for time in times], times) == (factor, factor, factor)
 
@@ -156,40 +150,14 @@ def made(ratios: dict[str, float], noise: float = 0.01, threads: int = 1, day: i
 RECORD = made({"PyTorch eager": 1.5, AS_WRITTEN: 1.2, "ONNX Runtime": 1.05, "OpenVINO": 0.8})
 
 
-def test_speedups_do_not_depend_on_the_order_of_the_cells() -> None:
-    backwards = LatencyRecord(RECORD.settings, dict(reversed(RECORD.times.items())), RECORD.provenance)
-    assert speedup.speedups(backwards) == speedup.speedups(RECORD)
-
-
-def test_a_speedup_is_against_the_resnet_with_all_else_equal() -> None:
+def test_a_speedup_is_against_the_resnet_with_all_else_equal_in_whatever_order() -> None:
     found = speedup.speedups(RECORD)
+    assert speedup.speedups(replace(RECORD, times=dict(reversed(RECORD.times.items())))) == found
     assert found[cell("none", "PyTorch eager")].ratio == pytest.approx(1.5, rel=0.02)
     assert found[cell("none", "OpenVINO")].ratio == pytest.approx(0.8, rel=0.02)
     assert found[cell()].ratio == 1
     alone = replace(RECORD, times={cell("none"): RECORD.times[cell("none")]})
     assert speedup.speedups(alone) == {}
-
-
-def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
-    RECORD.write(tmp_path / "latency-1.json")
-    assert LatencyRecord.read(tmp_path / "latency-1.json") == RECORD
-    assert [path.name for path in tmp_path.iterdir()] == ["latency-1.json"]
-
-
-@pytest.mark.parametrize(
-    ("damage", "named"),
-    [
-        (lambda text: text[:-40], "cannot be read"),
-        (lambda text: "[]", "cannot be read"),
-        (lambda text: text.replace('"threads": 1', '"threads": 2'), "does not match its own digest"),
-        (lambda text: text.replace('"schema": 1', '"schema": 9'), "schema 9, expected 1"),
-    ],
-)
-def test_a_damaged_record_is_refused_in_a_sentence(damage: Callable[[str], str], named: str, tmp_path: Path) -> None:
-    path = tmp_path / "latency-1.json"
-    path.write_text(damage(RECORD.to_json()))
-    with pytest.raises(RecordError, match=f"latency-1.json .*{named}"):
-        LatencyRecord.read(path)
 
 
 def test_records_are_numbered_and_read_in_the_order_they_were_made(tmp_path: Path) -> None:
@@ -269,10 +237,8 @@ def test_a_small_measurement_ends_in_a_record_with_every_time(tmp_path: Path) ->
     assert len(speedup.speedups(record)) == len(record.times)
     assert [line for line in said if "min left" in line]
     text = path.read_text()
-    assert str(ROOT) not in text
-    assert str(tmp_path) not in text
-    assert len(socket.gethostname()) <= 3 or socket.gethostname() not in text
-    assert {"commit", "created", "cpu", "cores", "versions"} <= json.loads(text)["provenance"].keys()
+    host = socket.gethostname()
+    assert not any(place in text for place in (str(ROOT), str(tmp_path), *([host] if len(host) > 3 else [])))
     assert torch.__version__.startswith(record.provenance["versions"]["torch"])
 
 

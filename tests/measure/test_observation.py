@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -15,8 +14,8 @@ from rdlib.experiments.rows import JOINTRD, Row
 from rdlib.files import sha256_of
 from rdlib.images.dataset import Split
 from rdlib.measure import paths_record as observation_record
-from rdlib.measure import record as measured
 from rdlib.measure.paths import PATHS, Observation, Observed, chosen, observe, right
+from rdlib.measure.paths_record import RECORD
 from rdlib.methods import JointRD
 from rdlib.models import fingerprint, plain, resnet
 from rdlib.recipe import Recipe
@@ -102,61 +101,58 @@ def patch(monkeypatch, dataset):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, make_dataset):
-    """A folder with a store, in which teacher and student are trained, and the record of the student's training."""
-    folder = tmp_path_factory.mktemp("observation")
+    """A store in which teacher and student are trained, and the record of the student's training."""
+    made = Store(tmp_path_factory.mktemp("observation"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         patch(monkeypatch, make_dataset())
         for run in (TEACHER, RUN):
-            train(run, Store(folder / "store"), "cpu", progress=False)
-        before = sorted(folder.rglob("store/**/*"))
-        observation_record.measure(QUICK, Store(folder / "store"), folder / "paths.safetensors")
-        assert sorted(folder.rglob("store/**/*")) == before
-    return folder
+            train(run, made, "cpu", progress=False)
+        before, path = set(made.root.rglob("*")), RECORD.path(QUICK, made)
+        observation_record.measure(QUICK, made, path)
+        assert set(made.root.rglob("*")) - before == {path, path.parent}
+    return made
 
 
 @pytest.fixture
-def path(made, tmp_path, dataset, monkeypatch):
+def trained(made, store, dataset, monkeypatch):
+    """A copy of that store."""
     patch(monkeypatch, dataset)
-    return Path(shutil.copy(made / "paths.safetensors", tmp_path))
+    shutil.copytree(made.root, store.root)
+    return store
 
 
-def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(path, made, dataset):
-    found, store = observation_record.read(QUICK, Store(), path), Store(made / "store")
+def test_the_record_reads_back_what_was_seen_and_ends_as_the_published_run(trained, dataset):
+    found, store = observation_record.recorded(QUICK, trained), trained
     assert [seen.epoch for seen in found.observations] == [0, 1, 3, 4]  # the last epoch always
     assert found.images.labels.tolist() == [label for label in range(10) for _ in range(2)]
     assert found.classes == dataset.classes
     assert found.name == f"{RUN.dataset}, recorded: plain-18, strictly plain, JointRD, learning rate 0.05, seed 0"
-    pixels = dataset.normalise(found.images.images)
-    first, last = build(RUN, store, 10), store.network(RUN)
-    for seen, method in ((found.observations[0], first), (found.observations[-1], None)):
-        student = method.student.eval() if method else last
-        torch.testing.assert_close(seen.logits[0], student(pixels))
-        torch.testing.assert_close(seen.logits[4], store.network(TEACHER)(pixels))
+    pixels, teacher = dataset.normalise(found.images.images), store.network(TEACHER)
+    students = build(RUN, store, 10).student.eval(), store.network(RUN)
+    for seen, student in zip((found.observations[0], found.observations[-1]), students, strict=True):
+        torch.testing.assert_close(seen.logits[[0, 4]], torch.stack([student(pixels), teacher(pixels)]))
         for k in range(1, 5):
             torch.testing.assert_close(seen.student[k - 1], student.head(pixels, k), rtol=1e-3, atol=1e-3)
-            torch.testing.assert_close(
-                seen.teacher[k - 1], store.network(TEACHER).head(pixels, k), rtol=1e-3, atol=1e-3
-            )
-    about, _ = observation_record.contents(QUICK, Store(), path)
+            torch.testing.assert_close(seen.teacher[k - 1], teacher.head(pixels, k), rtol=1e-3, atol=1e-3)
+    about, _ = observation_record.contents(QUICK, store)
     assert about["weights_equal"] is True
     assert (about["run"], Run.from_value(about["value"])) == (RUN.id, RUN)
     assert set(about["provenance"]) >= {"commit", "dirty", "code_sha256", "cpu", "versions"}
 
 
-def test_a_training_that_ends_elsewhere_says_so(path, made, dataset, tmp_path, monkeypatch):
-    store = Store(shutil.copytree(made / "store", tmp_path / "store"))
-    record = store.record(RUN)
+def test_a_training_that_ends_elsewhere_says_so(trained):
+    record = trained.record(RUN)
     other = replace(record, provenance=record.provenance | {"weights_sha256": "0" * 64})
-    store.record_path(RUN).write_text(other.to_json())
-    observation_record.measure(QUICK, store, path)
-    assert observation_record.contents(QUICK, Store(), path)[0]["weights_equal"] is False
+    trained.record_path(RUN).write_text(other.to_json())
+    observation_record.measure(QUICK, trained, RECORD.path(QUICK, trained))
+    assert observation_record.contents(QUICK, trained)[0]["weights_equal"] is False
 
 
-def test_a_teacher_without_weights_is_trained_first_and_the_student_leaves_nothing(path, made, tmp_path):
-    store, told = Store(shutil.copytree(made / "store", tmp_path / "store")), []
+def test_a_teacher_without_weights_is_trained_first_and_the_student_leaves_nothing(trained):
+    store, told = trained, []
     for run in (TEACHER, RUN):
         store.weights_path(run).unlink()
-    observation_record.measure(QUICK, store, path, told.append)
+    observation_record.measure(QUICK, store, RECORD.path(QUICK, store), told.append)
     assert told[0].startswith(f"the weights of {TEACHER.id} are not here, training them again")
     assert told[-1] == f"{RUN.label}: weights as published: True"
     assert sha256_of(store.weights_path(TEACHER)) == store.record(TEACHER).provenance["weights_sha256"]
@@ -169,8 +165,7 @@ def rewritten(change):
     def damage(path):
         with safe_open(path, "pt") as file:
             about = file.metadata()["record"]
-        tensors = safetensors.torch.load_file(path)
-        tensors, about = change(tensors, about)
+        tensors, about = change(safetensors.torch.load_file(path), about)
         safetensors.torch.save_file(tensors, path, {"record": about})
 
     return damage
@@ -191,23 +186,17 @@ def rewritten(change):
         lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path),
     ],
 )
-def test_a_record_that_was_edited_or_damaged_is_refused(damage, path):
-    damage(path)
-    with pytest.raises(RecordError, match=r"paths\.safetensors cannot be read .*`python -m rdlib measure paths quick"):
-        observation_record.read(QUICK, Store(), path)
+def test_a_record_that_was_edited_or_damaged_is_refused(damage, trained):
+    damage(RECORD.path(QUICK, trained))
+    again = r"paths-quick\.safetensors cannot be read .*`python -m rdlib measure paths quick"
+    with pytest.raises(RecordError, match=again):
+        observation_record.recorded(QUICK, trained)
 
 
 def test_a_missing_record_names_the_command_of_its_store(store):
     again = rf"no paths-quick\.safetensors: restore it .* `python -m rdlib measure paths quick --store {store.root}`$"
     with pytest.raises(RecordError, match=again):
-        observation_record.read(QUICK, store)
-
-
-def test_a_record_that_cannot_be_written_is_told_before_anything_is_trained(path, store, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setattr(observation_record, "watch", lambda *args: pytest.fail("trained all the same"))
-    with pytest.raises(RecordError, match="cannot write paths"):
-        observation_record.measure(QUICK, store, tmp_path / "file" / "paths.safetensors")
+        observation_record.recorded(QUICK, store)
 
 
 def test_the_run_is_the_published_jointrd_and_other_profiles_are_refused():
@@ -223,11 +212,9 @@ def test_numbers_too_large_for_float16_are_kept_as_its_largest():
 
 
 def test_the_published_record_is_whole_and_was_made_from_committed_code():
-    path = observation_record.path_of(QUICK, Store())
     about, _ = observation_record.contents(QUICK, Store())
     assert about["run"] == observation_record.row_of(QUICK).runs[0].id
     assert about["epochs"] == list(observation_record.EPOCHS)
     assert about["weights_equal"] is True
     assert about["provenance"]["commit"]
     assert not about["provenance"]["dirty"]
-    assert path.parent == measured.FOLDER

@@ -1,0 +1,69 @@
+"""A published run trained again, to be looked at between its epochs; the store gets nothing of it.
+
+Looking changes nothing, and records say so: whether the weights are, byte for byte, those of the published run.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from rdlib.errors import ConfigError
+from rdlib.images.dataset import Dataset
+from rdlib.images.photographs import load_images
+from rdlib.measure.record import Tell
+from rdlib.methods import Method
+from rdlib.runs.execute import build, require_same_images, with_weights
+from rdlib.runs.provenance import provenance
+from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
+from rdlib.train import fit
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch uses one thread of the CPU, as sweeps do, so that weights can be compared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def begin(run: Run, store: Store, tell: Tell = lambda line: None) -> tuple[Dataset, Method]:
+    """The images of a run, and its method before training. A teacher without weights here is trained into the store.
+
+    Raises ConfigError for images that are not held in memory, RecordError where the run's record had others.
+    """
+    images = load_images(run.dataset)
+    if not isinstance(images, Dataset):
+        raise ConfigError(f"only images in memory can be watched, {run.dataset} is a folder: choose another profile")
+    require_same_images(run, store, images)
+    if run.teacher is not None:
+        with_weights(store.run(run.dataset, run.teacher), store, tell)
+    return images, build(run, store, len(images.classes))
+
+
+def epochs(run: Run, images: Dataset, method: Method) -> Iterator[tuple[int, float]]:
+    """Train; gives the epoch and its seconds: 0 before any, then after each one."""
+    yield 0, 0.0
+    for epoch in fit(method, images, run.recipe, seed=run.seed, progress=False):
+        yield epoch.epoch, epoch.seconds
+
+
+def weights_equal(network: nn.Module, record: Record | None, images: Dataset) -> bool | None:
+    """Whether a network's weights are, byte for byte, those a record describes.
+
+    None where that cannot be asked: no record, or one made on another kind of processor or by another torch.
+    """
+    if record is None:
+        return None
+    here = provenance(images, images.device, 1.0, 0)
+    if any(here[key] != record.provenance[key] for key in ("device", "threads", "versions")):
+        return None
+    file = safetensors.torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})
+    return bool(hashlib.sha256(file).hexdigest() == record.provenance["weights_sha256"])
