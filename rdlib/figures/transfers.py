@@ -10,7 +10,7 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.tables import cell
 from rdlib.experiments.transfers import ALL, FROZEN, FULL, SCRATCH, START, Line, Task, lines
 from rdlib.figures.accuracy import COLOURS
-from rdlib.images.parts import PARTS
+from rdlib.images.subsets import SUBSETS
 from rdlib.runs.store import Store
 
 BEYOND = 3.0  # "all" stands so many times as far out as the most images of a class
@@ -27,7 +27,7 @@ def few_shot(profile: Profile, task: Task, store: Store) -> Figure:
     names = {one.network: COLOURS[one.network] for one in found if one.network in COLOURS}
     handles = [Line2D([], [], color=colour, marker="o", label=name) for name, colour in names.items()]
     handles += [Line2D([], [], color="#777", marker="o", markerfacecolor="white", linestyle="--", label="from scratch")]
-    chance = 100 / len(PARTS[task.target].classes) if task.target in PARTS else None
+    chance = 100 / len(SUBSETS[task.target].classes) if task.target in SUBSETS else None
     for ax, start in zip(axes, (FROZEN, FULL), strict=True):
         curves([one for one in found if one.start in (SCRATCH, start)], store, ax)
         if chance is not None:

@@ -1,18 +1,19 @@
-"""MIT67 and Caltech101, the paper's targets of transfer, in the layouts and splits their authors publish.
+"""ImageNet, and the paper's targets of transfer MIT67 and Caltech101, in the layouts and splits their authors publish.
 
 Nothing is downloaded. The photographs stay where they are, and every check names what was expected and what was found.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rdlib.errors import DataError
-from rdlib.images.sources import image_files, size_of
+from rdlib.images.sources import class_folders, image_files, listed, scan
 
-MIT67, CALTECH101 = "mit67", "caltech101"
+IMAGENET, MIT67, CALTECH101 = "imagenet", "mit67", "caltech101"
+IMAGENET_COUNTS = (1000, 1_281_167, 50_000)  # classes, training and validation images
 MIT67_COUNTS = (67, 5360, 1340)  # classes, training and test images of the official lists
 MIT67_LISTS = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 MIT67_IMAGES = "Images"
@@ -20,7 +21,11 @@ CALTECH101_COUNTS = (101, 8677)  # classes and images, BACKGROUND_Google left ou
 CALTECH101_IMAGES = "101_ObjectCategories"
 BACKGROUND = "BACKGROUND_Google"  # pictures of anything: no class
 CALTECH101_TRAIN = 30  # images of a class, the usual protocol; the rest is test
-GET = {
+GET = {  # where their users get what only they may fetch
+    IMAGENET: (
+        "get it from image-net.org (train/ and val/ with a folder per class), "
+        "then `python -m rdlib data prepare imagenet --from FOLDER`"
+    ),
     MIT67: (
         "get indoorCVPR_09.tar, TrainImages.txt and TestImages.txt from web.mit.edu/torralba/www/indoor.html, unpack "
         "the archive beside the two lists, then `python -m rdlib data prepare mit67 --from FOLDER` with the folder "
@@ -34,26 +39,38 @@ GET = {
 }
 
 
-def scan_mit67(name: str, source: Path) -> dict[str, Any]:
-    """What `sources.scan` gives, of Images/<class>/*.jpg and the official lists; images in neither list are left out.
+def scan_imagenet(source: Path) -> dict[str, Any]:
+    """What `scan` gives, val/ for the test. Raises DataError unless classes and images are as many as published."""
+    images = scan(source, ("val", "test"))
+    counts = (len(images["classes"]), *(sum(map(len, images[split]["names"])) for split in ("train", "test")))
+    if counts != IMAGENET_COUNTS:
+        expected, found = ([f"{n:,}" for n in numbers] for numbers in (IMAGENET_COUNTS, counts))
+        raise DataError(
+            "imagenet has {} classes, {} training and {} validation images, ".format(*expected)
+            + "the folder has {}, {} and {}: copy the rest (or remove what is extra), ".format(*found)
+            + "then run the same command again"
+        )
+    return images
+
+
+def scan_mit67(source: Path) -> dict[str, Any]:
+    """What `scan` gives, of Images/<class>/*.jpg and the official lists; images in neither list are left out.
 
     Raises DataError with the first thing that is not as published.
     """
-    require_layout(name, source, (f"{MIT67_IMAGES}/", *MIT67_LISTS.values()))
-    listed = {split: read_list(source / file) for split, file in MIT67_LISTS.items()}
-    train, test = ({class_name for class_name, _ in entries} for entries in listed.values())
+    require_layout(MIT67, source, f"{MIT67_IMAGES}/", *MIT67_LISTS.values())
+    lists = {split: read_list(source / file) for split, file in MIT67_LISTS.items()}
+    train, test = ({class_name for class_name, _ in entries} for entries in lists.values())
     if odd := sorted(train ^ test):
         lacking = MIT67_LISTS["test" if odd[0] in train else "train"]
         raise DataError(f"class {odd[0]!r} has no image in {lacking} ({len(odd)} such classes): get the lists again")
-    if twice := sorted(set(listed["train"]) & set(listed["test"])):
+    if twice := sorted(set(lists["train"]) & set(lists["test"])):
         raise DataError(f"{'/'.join(twice[0])} is in both lists ({len(twice)} such images): get them again")
-    require_counts(name, "the lists have", MIT67_COUNTS, (len(train), *map(len, listed.values())))
-    classes = sorted(train)
-    folder = source / MIT67_IMAGES
-    there = {class_name: names_in(folder, class_name) for class_name in classes}
-    images: dict[str, Any] = {"classes": classes}
-    for split, entries in listed.items():
-        names: dict[str, list[str]] = {class_name: [] for class_name in classes}
+    require_counts(MIT67, "the lists have", MIT67_COUNTS, (len(train), *map(len, lists.values())))
+    images: dict[str, Any] = {"classes": sorted(train)}
+    there = {class_name: names_in(source / MIT67_IMAGES, class_name) for class_name in images["classes"]}
+    for split, entries in lists.items():
+        names: dict[str, list[str]] = {class_name: [] for class_name in there}
         for class_name, file in sorted(entries):
             if file not in there[class_name]:
                 raise DataError(
@@ -61,47 +78,43 @@ def scan_mit67(name: str, source: Path) -> dict[str, Any]:
                     f"{like(file, there[class_name])}: put it there"
                 )
             names[class_name].append(file)
-        images[split] = part(folder, classes, list(names.values()))
+        images[split] = listed(source, MIT67_IMAGES, images["classes"], names.__getitem__)
     return images
 
 
-def scan_caltech101(name: str, source: Path) -> dict[str, Any]:
-    """What `sources.scan` gives, of 101_ObjectCategories/<class>/image_*.jpg without BACKGROUND_Google.
+def scan_caltech101(source: Path) -> dict[str, Any]:
+    """What `scan` gives, of 101_ObjectCategories/<class>/image_*.jpg without BACKGROUND_Google.
 
     30 images of each class, drawn by a generator that never changes, are for training, all others for the test.
     Raises DataError with the first thing that is not as published.
     """
-    require_layout(name, source, (f"{CALTECH101_IMAGES}/",))
+    require_layout(CALTECH101, source, f"{CALTECH101_IMAGES}/")
     folder = source / CALTECH101_IMAGES
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and p.name != BACKGROUND)
-    found = [[file.name for file in image_files(source, CALTECH101_IMAGES, class_name)] for class_name in classes]
-    for class_name, files in zip(classes, found, strict=True):
+    found = {name: image_files(folder, name) for name in class_folders(folder) if name != BACKGROUND}
+    generator = np.random.RandomState(0)  # a frozen generator: the same split on every machine
+    train, test = {}, {}
+    for class_name, files in found.items():
         if len(files) <= CALTECH101_TRAIN:
             raise DataError(
                 f"{CALTECH101_IMAGES}/{class_name} has {len(files)} images, more than {CALTECH101_TRAIN} are needed, "
                 "so that some are left to test: copy the rest"
             )
-    require_counts(name, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, (len(classes), sum(map(len, found))))
-    generator = np.random.RandomState(0)  # a frozen generator: the same split on every machine
-    orders = [generator.permutation(len(files)) for files in found]
-    images: dict[str, Any] = {"classes": classes}
-    for split, taken in (("train", slice(CALTECH101_TRAIN)), ("test", slice(CALTECH101_TRAIN, None))):
-        names = [sorted(files[i] for i in order[taken]) for files, order in zip(found, orders, strict=True)]
-        images[split] = part(folder, classes, names)
-    return images
+        drawn = [files[i] for i in generator.permutation(len(files))]
+        train[class_name], test[class_name] = sorted(drawn[:CALTECH101_TRAIN]), sorted(drawn[CALTECH101_TRAIN:])
+    require_counts(
+        CALTECH101, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, (len(found), sum(map(len, found.values())))
+    )
+    classes = list(found)
+    splits = {"train": train, "test": test}
+    return {"classes": classes} | {
+        split: listed(source, CALTECH101_IMAGES, classes, names.__getitem__) for split, names in splits.items()
+    }
 
 
-SCANS = {MIT67: scan_mit67, CALTECH101: scan_caltech101}
+SCANS = {IMAGENET: scan_imagenet, MIT67: scan_mit67, CALTECH101: scan_caltech101}
 
 
-def part(folder: Path, classes: Sequence[str], names: list[list[str]]) -> dict[str, Any]:
-    """A split of an index: where it lies, names and sizes in bytes, class by class."""
-    listed = zip(classes, names, strict=True)
-    sizes = [[size_of(folder / c / n, f"{folder.name}/{c}/{n}") for n in files] for c, files in listed]
-    return {"under": folder.name, "names": names, "sizes": sizes}
-
-
-def require_layout(name: str, source: Path, expected: Sequence[str]) -> None:
+def require_layout(name: str, source: Path, *expected: str) -> None:
     """Raise DataError unless the folder holds what is expected (a name with / is a folder), in that upper and lower
     case; it says where those things are where that can be seen."""
     if not source.is_dir():
@@ -136,7 +149,7 @@ def names_in(folder: Path, class_name: str) -> set[str]:
     return {p.name for p in (folder / class_name).iterdir()}
 
 
-def like(wanted: str, found: Sequence[str] | set[str]) -> str:
+def like(wanted: str, found: Iterable[str]) -> str:
     """A remark where a name differs from the wanted one in upper and lower case alone."""
     near = next((one for one in sorted(found) if one.casefold() == wanted.casefold()), None)
     return "" if near is None else f" (but {near}: rename it, upper and lower case count)"

@@ -22,8 +22,8 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import in_store, rows_of
 from rdlib.files import digest
+from rdlib.images import load
 from rdlib.images.dataset import Dataset
-from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.measure.gradients import PARTS, evidence, probe_of, teacher_grams
 from rdlib.methods import JointRD, Method
@@ -101,7 +101,7 @@ def watch(run: Run, store: Store, teacher: Run) -> dict[str, Any]:
 
     The times are of the whole run, in seconds: training alone, as in its published record, and recording alone.
     """
-    images = load_images(run.dataset)
+    images = load(run.dataset)
     if not isinstance(images, Dataset):
         raise ConfigError(
             f"the probe is taken from images in memory, {run.dataset} is a folder: choose another profile"

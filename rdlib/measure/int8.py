@@ -16,7 +16,7 @@ from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import in_store, rows_of
-from rdlib.images.photographs import load_images
+from rdlib.images import load
 from rdlib.measure import record as measured
 from rdlib.runs.execute import require_same_images
 from rdlib.runs.store import Store
@@ -58,7 +58,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Callable[[str], No
             if not store.has_weights(run):
                 tell(f"{row.name}, seed {run.seed}: no weights here, left out")
                 continue
-            images = load_images(run.dataset, image_size=run.recipe.image_size)
+            images = load(run.dataset, image_size=run.recipe.image_size)
             require_same_images(run, store, images)
             with tempfile.TemporaryDirectory() as folder:
                 found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)

@@ -20,8 +20,8 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import in_store, rows_of
 from rdlib.files import digest
+from rdlib.images import load
 from rdlib.images.dataset import Dataset, Split
-from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.measure.gradients_record import moments, weights_equal
 from rdlib.measure.paths import Observation, Observed, chosen, observe
@@ -75,7 +75,7 @@ def watch(run: Run, store: Store, tell: Callable[[str], None]) -> tuple[Observed
 
     With whether it ended with the published weights, byte for byte (None: that cannot be asked).
     """
-    images = load_images(run.dataset)
+    images = load(run.dataset)
     if not isinstance(images, Dataset):
         raise ConfigError(f"images in memory are observed, {run.dataset} is a folder: choose another profile")
     require_same_images(run, store, images)

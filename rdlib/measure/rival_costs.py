@@ -25,8 +25,8 @@ from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
+from rdlib.images import load
 from rdlib.images.dataset import Images, S
-from rdlib.images.photographs import load_images
 from rdlib.measure import record as measured
 from rdlib.measure.candidates import Candidate
 from rdlib.measure.engines import Pass, Subject, choose, prepare
@@ -95,7 +95,7 @@ def measure(
         raise ConfigError(f"profile {profile.name} has no table of rivals: choose one of small images")
     torch.set_num_threads(1)
     origin = measured.origin(*PACKAGES) | {"load_before": round(os.getloadavg()[0], 2)}
-    images = load_images(profile.dataset, image_size=profile.recipe.image_size)
+    images = load(profile.dataset, image_size=profile.recipe.image_size)
     classes = len(images.classes)
     students = {key(row): shaped(row.runs[0], classes, rows[0].runs[0]) for row in rows}
     kinds = {one: kind(student) for one, student in students.items()}

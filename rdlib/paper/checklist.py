@@ -17,7 +17,7 @@ from rdlib.experiments.comparisons import by_question
 from rdlib.experiments.profiles import profile
 from rdlib.experiments.tables import rows_of, runs_of
 from rdlib.images.dataset import TUNE_SHARE
-from rdlib.images.parts import PARTS
+from rdlib.images.subsets import SUBSETS
 from rdlib.paper import facts
 from rdlib.paper.differences import LEAST
 from rdlib.paper.rendering import WIDTH, Linked
@@ -247,7 +247,7 @@ def known(store: Store) -> dict[str, str]:
     counts = {
         "records": len(records),
         "sets": len(sets),
-        "parts": len(sets & PARTS.keys()),
+        "parts": len(sets & SUBSETS.keys()),
         "fresh": len(runs_of(rows_of(profile("quick", 1)))),
         "on_test": sum(record.split == "test" for record in records),
         "on_tune": sum(record.split == "tune" for record in records),

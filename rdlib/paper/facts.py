@@ -10,9 +10,10 @@ import pandas as pd
 from rdlib.errors import RdlibError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import NAMED, TABLES, rows_of
-from rdlib.images import dataset as data
-from rdlib.images.parts import PARTS
+from rdlib.images import load
+from rdlib.images.dataset import TUNE_SHARE
 from rdlib.images.sources import KNOWN
+from rdlib.images.subsets import SUBSETS
 from rdlib.measure.latency_record import records as latency_records
 from rdlib.paper.rendering import Linked
 from rdlib.runs.run import Record
@@ -111,7 +112,7 @@ def sets(records: Iterable[Record]) -> Linked:
 def sizes(name: str) -> dict[str, str]:
     """Classes, side in pixels and images of each split; empty where neither published nor embedded."""
     counts: tuple[int, ...] = ()
-    part = PARTS.get(name)
+    part = SUBSETS.get(name)
     whole = part.whole if part else name
     if whole in EXAMPLES:
         of, side = KNOWN[whole]
@@ -119,14 +120,14 @@ def sizes(name: str) -> dict[str, str]:
         counts = (classes, side, *(images * classes // of for images in EXAMPLES[whole]))
     elif whole == "digits":  # comes with scikit-learn, so that this reads the same on every machine
         try:
-            images = data.load(name)
+            images = load(name)
             counts = (len(images.classes), images.side, len(images.train), len(images.test))
         except RdlibError:
             pass
     if not counts:
         return dict.fromkeys(("classes", "side", "train", "of it tune", "test"), "")
     classes, side, train, test = counts
-    tune = int(train * data.TUNE_SHARE)
+    tune = int(train * TUNE_SHARE)
     split = {"train": f"{train:,}", "of it tune": f"{tune:,}", "test": f"{test:,}"}
     return {"classes": str(classes), "side": str(side), **split}
 

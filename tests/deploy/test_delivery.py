@@ -14,7 +14,7 @@ from rdlib.__main__ import main
 from rdlib.deploy.delivery import batches, deliver
 from rdlib.deploy.verify import Deployed, about_of
 from rdlib.errors import DeployError
-from rdlib.images import dataset as data
+from rdlib.images import load
 from rdlib.models import plain, resnet
 from rdlib.runs.execute import train
 from rdlib.train import evaluate
@@ -156,7 +156,7 @@ def test_images_for_comparison_are_evenly_spaced_over_the_classes(make_dataset):
 
 
 def test_classify_needs_neither_pytorch_nor_this_package(tmp_path):
-    digits = data.load("digits")
+    digits = load("digits")
     torch.manual_seed(0)
     network = resnet(18, 10, "none", 4).eval()
     deliver(network, digits, tmp_path / "net.onnx")

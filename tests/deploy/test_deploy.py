@@ -14,13 +14,13 @@ from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.deploy.verify import Deployed, about_of, verify
 from rdlib.errors import DeployError
-from rdlib.images import dataset as data
+from rdlib.images import load
 from rdlib.models import resnet
 
 
 @pytest.fixture(scope="module")
 def test_images() -> Tensor:
-    digits = data.load("digits")
+    digits = load("digits")
     return digits.normalise(digits.test.images).contiguous()
 
 

@@ -10,13 +10,14 @@ from rdlib.deploy.fold import fold
 from rdlib.deploy.quantize import quantize
 from rdlib.deploy.verify import Deployed, about_of, verify
 from rdlib.errors import DeployError
-from rdlib.images import dataset as data
+from rdlib.images import load
+from rdlib.images.dataset import Dataset
 from rdlib.models import resnet
 
 
 @pytest.fixture(scope="module")
-def digits() -> data.Dataset:
-    return data.load("digits")
+def digits() -> Dataset:
+    return load("digits")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import Tensor
 from rdlib.deploy.export import export
 from rdlib.deploy.fold import fold
 from rdlib.deploy.verify import verify
-from rdlib.images import dataset as data
+from rdlib.images import load
 from rdlib.models import Architecture, StagedResNet, resnet
 
 ADDITIONS = {("all", 18): 8, ("all", 34): 16, ("all", 50): 16, "downsample": 3, "none": 0}
@@ -18,7 +18,7 @@ ADDITIONS = {("all", 18): 8, ("all", 34): 16, ("all", 50): 16, "downsample": 3, 
 
 @pytest.fixture(scope="module")
 def test_images() -> Tensor:
-    digits = data.load("digits")
+    digits = load("digits")
     return digits.normalise(digits.test.images).contiguous()
 
 

@@ -18,8 +18,8 @@ from torchvision.transforms.v2 import functional as F
 from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError, RdlibError
 from rdlib.images import dataset as data
-from rdlib.images import photographs, sources
-from rdlib.images.photographs import MEAN, STD, Files, Photographs, default_workers, load_images, prepare_images
+from rdlib.images import load, photographs, prepare, sources
+from rdlib.images.photographs import MEAN, STD, Files, Photographs, default_workers
 from rdlib.methods import Supervised
 from rdlib.models import resnet
 from rdlib.train import Recipe, evaluate, fit
@@ -45,8 +45,8 @@ def make_folder(folder: Path, solid: bool = False, counts: dict[str, tuple[int, 
 
 
 def open_folder(folder: Path, root: Path, name: str = "pets", image_size: int | None = 32) -> Photographs:
-    prepare_images(name, folder, root, in_place=True)
-    found = load_images(name, root, image_size=image_size)
+    prepare(name, folder, root, in_place=True)
+    found = load(name, root, image_size=image_size)
     assert isinstance(found, Photographs)
     return replace(found, workers=0)
 
@@ -346,25 +346,25 @@ def dangling_link(folder: Path) -> None:
 def test_a_wrong_folder_is_named_and_leaves_the_index_alone(
     folder: Path, root: Path, damage: Callable[[Path], None], named: str
 ):
-    path = prepare_images("pets", folder, root, in_place=True)
+    path = prepare("pets", folder, root, in_place=True)
     before = path.read_bytes()
     damage(folder)
     with pytest.raises(DataError) as caught:
-        prepare_images("pets", folder, root, in_place=True)
+        prepare("pets", folder, root, in_place=True)
     assert_one_sentence(caught.value)
     assert named in str(caught.value)
     assert {p.name: p.read_bytes() for p in root.iterdir()} == {"pets.index.json": before}
 
 
 def test_the_index_survives_a_write_that_fails(folder, root, monkeypatch):
-    before = prepare_images("pets", folder, root, in_place=True).read_bytes()
+    before = prepare("pets", folder, root, in_place=True).read_bytes()
 
     def full_disk(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(DataError, match="No space left") as caught:
-        prepare_images("pets", folder, root, in_place=True)
+        prepare("pets", folder, root, in_place=True)
     assert_one_sentence(caught.value)
     assert {p.name: p.read_bytes() for p in root.iterdir()} == {"pets.index.json": before}
 
@@ -387,7 +387,7 @@ def test_checksum_depends_on_names_and_sizes_but_not_on_the_place(folder, root, 
 
 
 def test_a_folder_that_moved_away_and_a_damaged_index_say_prepare_again(folder, root, tmp_path):
-    path = prepare_images("pets", folder, root, in_place=True)
+    path = prepare("pets", folder, root, in_place=True)
     good = path.read_text()
     other = json.loads(good)
     other["images"]["train"]["sizes"][0][0] += 1
@@ -395,12 +395,12 @@ def test_a_folder_that_moved_away_and_a_damaged_index_say_prepare_again(folder, 
     for text in (good[:-9], "[]", "{}", json.dumps(other), good.replace('"cat"', '"cow"')):
         path.write_text(text)
         with pytest.raises(DataError, match=r"index\.json is damaged: .*" + again) as caught:
-            load_images("pets", root)
+            load("pets", root)
         assert_one_sentence(caught.value)
     path.write_text(good)
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="no longer in .*" + again) as caught:
-        load_images("pets", root)
+        load("pets", root)
     assert_one_sentence(caught.value)
 
 
@@ -408,32 +408,32 @@ def test_own_photographs_are_evaluated_on_test_and_imagenet_on_val_where_a_folde
     monkeypatch.setattr(sources, "IMAGENET_COUNTS", (3, 18, 11))
     folder = make_folder(tmp_path / "images", counts=COUNTS | {"test": (1, 1, 2)})
     assert len(open_folder(folder, root).test) == 4
-    prepare_images("imagenet", folder, root)
-    found = load_images("imagenet", root)
+    prepare("imagenet", folder, root)
+    found = load("imagenet", root)
     assert (len(found.classes), len(found.train), len(found.test), found.side) == (3, 18, 11, 224)
 
 
 def test_half_copied_imagenet_is_refused_with_both_counts(folder, root, monkeypatch):
     with pytest.raises(DataError) as caught:
-        prepare_images("imagenet", folder, root)
+        prepare("imagenet", folder, root)
     assert str(caught.value) == (
         "imagenet has 1,000 classes, 1,281,167 training and 50,000 validation images, the folder has 3, 18 and 11: "
         "copy the rest (or remove what is extra), then run the same command again"
     )
     assert not root.exists()
     monkeypatch.setattr(sources, "IMAGENET_COUNTS", (3, 18, 11))
-    assert prepare_images("imagenet", folder, root) == root / "imagenet.index.json"
+    assert prepare("imagenet", folder, root) == root / "imagenet.index.json"
 
 
 @pytest.mark.parametrize(
     ("act", "error", "named"),
     [
-        (lambda f, r: load_images("imagenet", r), DataError, "image-net.org.*data prepare imagenet --from FOLDER"),
-        (lambda f, r: prepare_images("imagenet", None, r), ConfigError, "image-net.org.*prepare imagenet --from"),
-        (lambda f, r: prepare_images("pets", None, r, in_place=True), ConfigError, "pets needs --from FOLDER"),
-        (lambda f, r: prepare_images("cifar10", f, r, in_place=True), ConfigError, "leave out --in-place"),
-        (lambda f, r: prepare_images("../pets", f, r, in_place=True), ConfigError, "letters"),
-        (lambda f, r: load_images("nosuch", r), ConfigError, "unknown dataset 'nosuch'"),
+        (lambda f, r: load("imagenet", r), DataError, "image-net.org.*data prepare imagenet --from FOLDER"),
+        (lambda f, r: prepare("imagenet", None, r), ConfigError, "image-net.org.*prepare imagenet --from"),
+        (lambda f, r: prepare("pets", None, r, in_place=True), ConfigError, "pets needs --from FOLDER"),
+        (lambda f, r: prepare("cifar10", f, r, in_place=True), ConfigError, "leave out --in-place"),
+        (lambda f, r: prepare("../pets", f, r, in_place=True), ConfigError, "letters"),
+        (lambda f, r: load("nosuch", r), ConfigError, "unknown dataset 'nosuch'"),
     ],
 )
 def test_unprepared_and_impossible_names_say_what_to_do(folder, root, act, error, named):
@@ -448,13 +448,13 @@ def test_a_name_has_one_form_and_each_loads_as_what_it_is(tmp_path, root):
         for class_name in CLASSES:
             (same / split / class_name).mkdir(parents=True)
             Image.new("RGB", (8, 8)).save(same / split / class_name / "0.png")
-    prepare_images("small", same, root)
-    assert isinstance(load_images("small", root, image_size=32), data.Dataset)  # whose require_fits refuses 32
+    prepare("small", same, root)
+    assert isinstance(load("small", root, image_size=32), data.Dataset)  # whose require_fits refuses 32
     with pytest.raises(ConfigError, match=r"delete small\.safetensors"):
-        prepare_images("small", same, root, in_place=True)
-    prepare_images("pets", same, root, in_place=True)
+        prepare("small", same, root, in_place=True)
+    prepare("pets", same, root, in_place=True)
     with pytest.raises(ConfigError, match=r"delete pets\.index\.json"):
-        prepare_images("pets", same, root)
+        prepare("pets", same, root)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from PIL import Image
 
 from rdlib.distributed import Shard
 from rdlib.errors import DataError
+from rdlib.images import load, prepare
 from rdlib.images import published as scenes
-from rdlib.images.photographs import Photographs, load_images, prepare_images
+from rdlib.images.photographs import Photographs
 from rdlib.recipe import Recipe
 
 ROOMS = {"airport_inside": 4, "bakery": 5, "mall": 6}  # photographs of each class, more than the lists name
@@ -51,15 +52,15 @@ def caltech101(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(name: str, folder: Path, root: Path) -> Photographs:
-    prepare_images(name, folder, root)
-    found = load_images(name, root, image_size=8)
+    prepare(name, folder, root)
+    found = load(name, root, image_size=8)
     assert isinstance(found, Photographs)
     return found
 
 
 def error(name: str, folder: Path, root: Path) -> str:
     with pytest.raises(DataError) as caught:
-        prepare_images(name, folder, root)
+        prepare(name, folder, root)
     assert "\n" not in str(caught.value)
     assert not (root / f"{name}.index.json").exists(), "nothing is left behind"
     return str(caught.value)
@@ -107,19 +108,19 @@ def test_the_split_of_caltech101_is_drawn_once_and_for_all(caltech101: Path, tmp
 
 
 def test_the_index_names_files_and_holds_no_pixels(mit67: Path, tmp_path: Path) -> None:
-    content = json.loads(prepare_images("mit67", mit67, tmp_path / "data").read_text())
+    content = json.loads(prepare("mit67", mit67, tmp_path / "data").read_text())
     assert content["images"]["train"]["names"][0] == ["airport_inside 0.jpg", "airport_inside 2.jpg"]
     shutil.rmtree(mit67 / "Images")
     with pytest.raises(
         DataError, match=r"the photographs of mit67 are no longer in .*prepare mit67 --from FOLDER` again"
     ):
-        load_images("mit67", tmp_path / "data")
+        load("mit67", tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", scenes.SCANS)
 def test_an_unprepared_one_says_where_to_get_it(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"get .* then `python -m rdlib data prepare {name} --from FOLDER`"):
-        load_images(name, tmp_path)
+        load(name, tmp_path)
     assert "there is no folder" in error(name, tmp_path / "nowhere", tmp_path / "data")
     (tmp_path / "empty").mkdir()
     assert "found: nothing; get " in error(name, tmp_path / "empty", tmp_path / "data")

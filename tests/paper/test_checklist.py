@@ -103,8 +103,8 @@ def test_the_readme_says_how_many_runs_make_reproduce_trains(published):
 
 
 def test_published_sizes_of_data_are_those_of_what_is_prepared_here():
+    from rdlib.images import load
     from rdlib.images.dataset import ROOT as DATA
-    from rdlib.images.dataset import load
 
     for name in (*facts.EXAMPLES, "cifar100-first", "cifar100-second"):
         if (DATA / f"{name.partition('-')[0]}.safetensors").exists():

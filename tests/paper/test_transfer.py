@@ -16,10 +16,10 @@ from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.tables import TRANSFERS, fill_command, rows_of
 from rdlib.experiments.transfers import ALL, FROZEN, FULL, JOINTRD, PLAIN, RELEASED, RESNET, SCRATCH, Line
 from rdlib.figures import transfers as transfer_figures
-from rdlib.images import dataset as data
-from rdlib.images.dataset import Dataset, load
-from rdlib.images.parts import COARSE, PARTS, Part, few_of_each
-from rdlib.images.photographs import Files, Photographs, prepare_images
+from rdlib.images import load, prepare
+from rdlib.images.dataset import ROOT, Dataset, Split
+from rdlib.images.photographs import Files, Photographs
+from rdlib.images.subsets import COARSE, SUBSETS, Subset, few_of_each
 from rdlib.methods import Supervised
 from rdlib.models import StagedResNet, plain, resnet
 from rdlib.paper import transfers as transfer_table
@@ -120,7 +120,7 @@ def two(monkeypatch: pytest.MonkeyPatch, make_dataset: Callable[..., Dataset]) -
         "here": replace(make_dataset(classes=4, seed=1), name="here"),
         "there": replace(make_dataset(classes=6, seed=2), name="there"),
     }
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": found[name])
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": found[name])
     return found
 
 
@@ -241,7 +241,7 @@ def test_a_few_images_never_come_from_the_tune_split() -> None:
 def test_training_sees_those_images_alone(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
 
-    def watched(self: Dataset, split: data.Split, *rest: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def watched(self: Dataset, split: Split, *rest: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         seen.append(split.images)
         return original(self, split, *rest)  # type: ignore[arg-type]
 
@@ -296,11 +296,11 @@ def test_cifar100_has_twenty_coarse_classes_of_five() -> None:
     names = [name for group in COARSE.values() for name in group.split()]
     assert (len(COARSE), len(names), len(set(names))) == (20, 100, 100)
     assert {len(group.split()) for group in COARSE.values()} == {5}
-    first, second = PARTS["cifar100-first"].classes, PARTS["cifar100-second"].classes
+    first, second = SUBSETS["cifar100-first"].classes, SUBSETS["cifar100-second"].classes
     assert sorted([*first, *second]) == sorted(names)
     assert {"apple", "wolf", "bridge"} <= set(first)
     assert {"cloud", "tractor", "baby"} <= set(second)
-    path = data.ROOT / "cifar100.safetensors"
+    path = ROOT / "cifar100.safetensors"
     if path.exists():
         with safe_open(path, "pt") as file:
             assert json.loads(file.metadata()["classes"]) == sorted(names)
@@ -311,17 +311,17 @@ def test_a_part_keeps_the_order_and_needs_its_classes() -> None:
     for split in ("train", "test"):
         tensors[f"{split}_labels"] = torch.tensor([0, 0, 1, 2, 2, 3])
         tensors[f"{split}_images"] = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
-    found, classes = Part("x", ("d", "b")).of(tensors, list("abcd"))
+    found, classes = Subset("x", ("d", "b")).of(tensors, list("abcd"))
     assert classes == ["b", "d"]
     assert found["train_images"].flatten().tolist() == [2, 5]
     assert found["train_labels"].tolist() == [0, 1]
     with pytest.raises(DataError, match="x has no class 'e' here"):
-        Part("x", ("a", "e")).of(tensors, list("abcd"))
+        Subset("x", ("a", "e")).of(tensors, list("abcd"))
 
 
 def test_a_part_is_not_prepared_itself(tmp_path) -> None:
     with pytest.raises(ConfigError, match="digits-low is a part of digits"):
-        prepare_images("digits-low", tmp_path, tmp_path / "data")
+        prepare("digits-low", tmp_path, tmp_path / "data")
     with pytest.raises(DataError, match="data prepare cifar100"):
         load("cifar100-first", tmp_path)
 
