@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from rdlib.distributed import Shard
@@ -80,14 +80,10 @@ class Reader(Dataset[tuple[Tensor, int] | str]):
             return self.transform(pixels), int(self.files.labels[index])
 
 
-def collate(items: list[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:
+def collate(items: list[tuple[Tensor, int] | str]) -> Any:
     """uint8 [n, 3, H, W] and int64 [n], or the first failure."""
-    good = []
-    for item in items:
-        if isinstance(item, str):
-            return item
-        good.append(item)
-    return torch.stack([pixels for pixels, _ in good]), torch.tensor([label for _, label in good])
+    failure = next((item for item in items if isinstance(item, str)), None)
+    return failure or default_collate(items)
 
 
 @dataclass(frozen=True)

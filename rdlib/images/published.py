@@ -3,6 +3,7 @@
 Nothing is downloaded. The photographs stay where they are, and every check names what was expected and what was found.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,21 +61,22 @@ def scan_mit67(source: Path) -> dict[str, Any]:
     """
     require_layout(MIT67, source, f"{MIT67_IMAGES}/", *MIT67_LISTS.values())
     lists = {split: read_list(source / file) for split, file in MIT67_LISTS.items()}
-    train, test = ({class_name for class_name, _ in entries} for entries in lists.values())
+    train, test = ({entry.split("/")[0] for entry in listing} for listing in lists.values())
     if odd := sorted(train ^ test):
         lacking = MIT67_LISTS["test" if odd[0] in train else "train"]
         raise DataError(f"class {odd[0]!r} has no image in {lacking} ({len(odd)} such classes): get the lists again")
     if twice := sorted(set(lists["train"]) & set(lists["test"])):
-        raise DataError(f"{'/'.join(twice[0])} is in both lists ({len(twice)} such images): get them again")
+        raise DataError(f"{twice[0]} is in both lists ({len(twice)} such images): get them again")
     require_counts(MIT67, "the lists have", MIT67_COUNTS, (len(train), *map(len, lists.values())))
     images: dict[str, Any] = {"classes": sorted(train)}
     there = {class_name: names_in(source / MIT67_IMAGES, class_name) for class_name in images["classes"]}
-    for split, entries in lists.items():
+    for split, listing in lists.items():
         names: dict[str, list[str]] = {class_name: [] for class_name in there}
-        for class_name, file in sorted(entries):
+        for entry in sorted(listing):
+            class_name, file = entry.split("/")
             if file not in there[class_name]:
                 raise DataError(
-                    f"{MIT67_LISTS[split]} lists {class_name}/{file}, which is not in {MIT67_IMAGES}/{class_name}/"
+                    f"{MIT67_LISTS[split]} lists {entry}, which is not in {MIT67_IMAGES}/{class_name}/"
                     f"{like(file, there[class_name])}: put it there"
                 )
             names[class_name].append(file)
@@ -101,14 +103,12 @@ def scan_caltech101(source: Path) -> dict[str, Any]:
             )
         drawn = [files[i] for i in generator.permutation(len(files))]
         train[class_name], test[class_name] = sorted(drawn[:CALTECH101_TRAIN]), sorted(drawn[CALTECH101_TRAIN:])
-    require_counts(
-        CALTECH101, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, (len(found), sum(map(len, found.values())))
-    )
-    classes = list(found)
-    splits = {"train": train, "test": test}
-    return {"classes": classes} | {
-        split: listed(source, CALTECH101_IMAGES, classes, names.__getitem__) for split, names in splits.items()
-    }
+    counts = (len(found), sum(map(len, found.values())))
+    require_counts(CALTECH101, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, counts)
+    images: dict[str, Any] = {"classes": list(found)}
+    for split, names in (("train", train), ("test", test)):
+        images[split] = listed(source, CALTECH101_IMAGES, images["classes"], names.__getitem__)
+    return images
 
 
 SCANS = {IMAGENET: scan_imagenet, MIT67: scan_mit67, CALTECH101: scan_caltech101}
@@ -119,28 +119,28 @@ def require_layout(name: str, source: Path, *expected: str) -> None:
     case; it says where those things are where that can be seen."""
     if not source.is_dir():
         raise DataError(f"there is no folder {source}: {GET[name]}")
-    absent = [one for one in expected if not holds(source, one)]
-    if not absent:
+    found = entries(source)
+    absent = next((one for one in expected if one not in found), None)
+    if absent is None:
         return
     wanted = f"{name} needs {' and '.join(expected)} in the folder"
-    for inner in sorted(p for p in source.iterdir() if p.is_dir() and p.name[0] != "."):
-        if holds(inner, absent[0]):
-            raise DataError(f"{wanted}, and {absent[0]} is one level deeper, in {inner.name}/: give that with --from")
-    if expected[0].rstrip("/") == source.resolve().name:
-        raise DataError(f"{wanted}, and {source.resolve().name}/ itself was given: give the folder that holds it")
-    found = sorted(p.name + "/" * p.is_dir() for p in source.iterdir() if p.name[0] != ".")
+    for inner in found:
+        if inner.endswith("/") and absent in entries(source / inner):
+            raise DataError(f"{wanted}, and {absent} is one level deeper, in {inner}: give that with --from")
+    if expected[0] == f"{source.resolve().name}/":
+        raise DataError(f"{wanted}, and {expected[0]} itself was given: give the folder that holds it")
     some = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    raise DataError(f"{wanted}, {absent[0]} is absent{like(absent[0], found)}; found: {some or 'nothing'}; {GET[name]}")
+    raise DataError(f"{wanted}, {absent} is absent{like(absent, found)}; found: {some or 'nothing'}; {GET[name]}")
 
 
-def holds(folder: Path, expected: str) -> bool:
-    """Whether a folder has a file or (with /) folder of exactly that name, on file systems that ignore case too."""
-    return any(p.name + "/" * p.is_dir() == expected for p in folder.iterdir())
+def entries(folder: Path) -> list[str]:
+    """What a folder holds, sorted, folders with a /, without what is hidden."""
+    return sorted(p.name + "/" * p.is_dir() for p in folder.iterdir() if p.name[0] != ".")
 
 
 def names_in(folder: Path, class_name: str) -> set[str]:
     """The names in a class folder. Raises DataError where the folder is missing."""
-    found = {p.name for p in folder.iterdir() if p.is_dir()}
+    found = class_folders(folder)
     if class_name not in found:
         raise DataError(
             f"the lists name the class {class_name!r}, and {folder.name}/ has no such folder"
@@ -155,23 +155,20 @@ def like(wanted: str, found: Iterable[str]) -> str:
     return "" if near is None else f" (but {near}: rename it, upper and lower case count)"
 
 
-def read_list(file: Path) -> list[tuple[str, str]]:
-    """Class and file name of every line class/file.jpg; spaces around it, empty lines and Windows' line ends are fine.
+def read_list(file: Path) -> list[str]:
+    """The lines class/file.jpg of a list; spaces around them, empty lines and Windows' line ends are fine.
 
     Raises DataError with the first line of another form, or the first one twice.
     """
-    found: dict[tuple[str, str], int] = {}
+    found: dict[str, int] = {}
     for number, line in enumerate(file.read_text("utf-8-sig", errors="replace").splitlines(), 1):
         text = line.strip()
-        if not text:
-            continue
-        parts = text.split("/")
-        if len(parts) != 2 or not all(parts):
+        if text and not re.fullmatch("[^/]+/[^/]+", text):
             raise DataError(f"line {number} of {file.name} is {text[:60]!r}, expected class/file.jpg: get it again")
-        entry = (parts[0], parts[1])
-        if entry in found:
-            raise DataError(f"{file.name} lists {text} twice, in lines {found[entry]} and {number}: get it again")
-        found[entry] = number
+        if text in found:
+            raise DataError(f"{file.name} lists {text} twice, in lines {found[text]} and {number}: get it again")
+        if text:
+            found[text] = number
     return list(found)
 
 
