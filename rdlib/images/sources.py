@@ -38,7 +38,7 @@ def checksum(tensors: Tensors, classes: list[str]) -> str:
     """SHA-256 over the class names and, in the order of their names, the tensors' shapes and bytes."""
     digest = hashlib.sha256(json.dumps(classes).encode())
     for key in sorted(tensors):
-        array = np.ascontiguousarray(tensors[key].numpy())
+        array = tensors[key].numpy()
         digest.update(f"{key} {array.shape} {array.dtype}".encode())
         digest.update(array.data)
     return digest.hexdigest()

@@ -34,9 +34,10 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Random 32x32 images: 3 a class in train, 2 in test, for ten classes."""
+    """Random 32x32 images: 3 a class in train, 2 in test, for ten classes; a hidden folder is no class."""
     random = np.random.RandomState(0)
     for split, n in (("train", 3), ("test", 2)):
+        (tmp_path / "images" / split / ".thumbnails").mkdir(parents=True)
         for label in range(10):
             place = tmp_path / "images" / split / f"class{label}"
             place.mkdir(parents=True)

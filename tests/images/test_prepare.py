@@ -14,14 +14,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import rdlib
 from rdlib.errors import ConfigError, DataError
 from rdlib.images import load, prepare, published
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import Photographs
 from rdlib.images.sources import checksum
 
-CIFAR100 = Path(rdlib.__file__).resolve().parents[2] / "shared" / "data" / "cifar100"
 BOTH = pytest.mark.parametrize("in_place", [False, True], ids=["in memory", "in place"])
 
 
@@ -40,34 +38,6 @@ def test_prepared_images_load_unchanged_in_canonical_order(folder, root):
             expected += [(image.tobytes(), label) for image in sorted(images, key=lambda image: image.tobytes())]
         found = zip(split.images.numpy(), split.labels.tolist(), strict=True)
         assert [(image.tobytes(), label) for image, label in found] == expected
-
-
-@pytest.mark.skipif(not CIFAR100.is_dir(), reason="the real CIFAR-100 images are not at hand")
-def test_real_cifar100_images_pass_through_a_folder_unchanged(tmp_path, root):
-    """The first three classes open the first sheet of the test images, a hundred each."""
-    meta = json.loads((CIFAR100 / "meta.json").read_text())
-    sheet = np.asarray(Image.open(CIFAR100 / "test-00.webp").convert("RGB"))
-    rows, columns = sheet.shape[0] // 32, sheet.shape[1] // 32
-    tiles = sheet.reshape(rows, 32, columns, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
-    each = meta["test"]["labels_per_class"]
-    wanted = {}
-    for label, name in enumerate(meta["classes"][:3]):
-        for split, first, n in (("train", 0, 6), ("test", 6, 4)):
-            (tmp_path / "real" / split / name).mkdir(parents=True)
-            for i in range(each * label + first, each * label + first + n):
-                Image.fromarray(tiles[i]).save(tmp_path / "real" / split / name / f"{i}.png")
-                wanted[tiles[i].transpose(2, 0, 1).tobytes()] = (split, label)
-    prepare("three-real-classes", tmp_path / "real", root)
-    loaded = load("three-real-classes", root)
-    assert loaded.classes == meta["classes"][:3]
-    assert loaded.train.images.double().std() > 40  # photographs, not noughts
-    found = {
-        image.numpy().tobytes(): (name, int(label))
-        for name, split in (("train", loaded.train), ("test", loaded.test))
-        for image, label in zip(split.images, split.labels, strict=True)
-    }
-    assert len(wanted) == 30
-    assert found == wanted
 
 
 def test_digits_can_be_prepared_for_a_machine_without_scikit_learn(root, monkeypatch, refused):
