@@ -5,8 +5,7 @@ from typing import Any
 
 import torch
 
-from rdlib.images.dataset import Dataset, Split
-from rdlib.images.sources import moments
+from rdlib.images.dataset import Dataset, Split, moments
 from rdlib.methods import JointRD, Method, Taught
 from rdlib.models import resnet
 from rdlib.recipe import Recipe

@@ -18,8 +18,8 @@ from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.tables import NAMED, rows_of, runs_of
-from rdlib.images.photographs import load_images
-from rdlib.images.sources import IMAGENET
+from rdlib.images import load
+from rdlib.images.published import IMAGENET
 from rdlib.recipe import PAPER_RECIPE, Recipe
 from rdlib.rivals.register import METHODS
 from rdlib.runs.execute import require_same_images, with_weights
@@ -98,7 +98,7 @@ def train(
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]
     found = place.record(run)
     if found is not None and not again:
-        require_same_images(run, place, load_images(run.dataset, image_size=run.recipe.image_size))
+        require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))
         say(f"{run.id} is trained already: {describe(found)}")
         return
     say(f"{run.id}  {run.label}")
@@ -189,7 +189,7 @@ def export(
     place = Store(store)
     run = known_run(place, run_id)
     require_target(to, (".onnx",) if int8 else None)
-    images = load_images(run.dataset, image_size=run.recipe.image_size)
+    images = load(run.dataset, image_size=run.recipe.image_size)
     require_same_images(run, place, images)
     console.print(f"{run.id}  {run.label}")
     network = with_weights(run, place, console.print)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rdlib.images.dataset import Dataset, Split, checksum, moments
+from rdlib.images.dataset import Dataset, Split, moments
+from rdlib.images.sources import checksum
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
@@ -65,7 +66,7 @@ def random_dataset(train: int = 48, test: int = 30, classes: int = 10, side: int
         Split(arrays["test_images"], arrays["test_labels"]),
         mean,
         std,
-        checksum({key: value.numpy() for key, value in arrays.items()}, []),
+        checksum(arrays, []),
     )
 
 
@@ -91,8 +92,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def tiny_runs(monkeypatch: pytest.MonkeyPatch, dataset: Dataset) -> Callable[..., Run]:
-    """Makes runs of width 4 on the tiny data set, which `rdlib.images.dataset.load` then gives for every name."""
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+    """Makes runs of width 4 on the tiny data set, which `rdlib.images.load` then gives for every name."""
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": dataset)
 
     def make(method: str = "Supervised", shortcuts: str = "none", seed: int = 0, **fields: object) -> Run:
         recipe = Recipe(epochs=2, batch_size=16, learning_rate=0.05, crop_padding=1)

@@ -7,10 +7,11 @@ import typer
 from rich.console import Console
 
 from rdlib.errors import RdlibError
-from rdlib.images import dataset as data
-from rdlib.images.parts import PARTS
-from rdlib.images.photographs import GET, load_images, prepare_images
+from rdlib.images import load, prepare
+from rdlib.images.dataset import ROOT
+from rdlib.images.published import GET
 from rdlib.images.sources import KNOWN
+from rdlib.images.subsets import SUBSETS
 
 data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -28,7 +29,7 @@ def data_prepare(
     ] = False,
 ) -> None:
     """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
-    prepare_images(name, source, in_place=in_place)
+    prepare(name, source, in_place=in_place)
     describe_dataset(name)
 
 
@@ -36,11 +37,11 @@ def data_prepare(
 def data_list() -> None:
     """List the data sets that can be used now, and how to get the others."""
     prepared = {
-        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in data.ROOT.glob(f"*.{form}")
+        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in ROOT.glob(f"*.{form}")
     }
-    known = [*KNOWN, *PARTS, *GET]
+    known = [*KNOWN, *SUBSETS, *GET]
     for name in [*known, *sorted(prepared - set(known))]:
-        whole = PARTS[name].whole if name in PARTS else name
+        whole = SUBSETS[name].whole if name in SUBSETS else name
         if whole in prepared or whole == "digits":
             try:
                 describe_dataset(name)
@@ -51,7 +52,7 @@ def data_list() -> None:
 
 
 def describe_dataset(name: str) -> None:
-    d = load_images(name)
+    d = load(name)
     console.print(
         f"{name}: {len(d.classes)} classes, {d.side}x{d.side}, {len(d.train)} train (of them {len(d.tune)} tune), "
         f"{len(d.test)} test, sha256 {d.sha256[:12]}"

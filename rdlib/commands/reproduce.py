@@ -16,7 +16,7 @@ from rdlib.commands.notebooks import NOTEBOOKS, execute_if_changed, parameters_o
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
 from rdlib.experiments.tables import Cell, as_text, cell, rows_of, runs_of
-from rdlib.images.photographs import load_images
+from rdlib.images import load
 from rdlib.paper.scorecard import card, summary
 from rdlib.runs.store import ROOT, Store
 from rdlib.runs.sweep import sweep
@@ -117,7 +117,7 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the largest of the cell's own deviation, that of all
     cells together (f degrees of freedom), since three seeds may agree by luck, and what as many test images leave open.
     """
-    images = len(load_images(profile.dataset, image_size=profile.recipe.image_size).test)
+    images = len(load(profile.dataset, image_size=profile.recipe.image_size).test)
     cells = [
         (row.name, cell(row, published), cell(new, reproduced))
         for row, new in zip(rows_of(profile), rows_of(wanted), strict=True)

@@ -10,8 +10,8 @@ import torch
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, make_row
+from rdlib.images import load
 from rdlib.images.dataset import Dataset
-from rdlib.images.photographs import load_images
 from rdlib.measure.paths import Observed, chosen, observe
 from rdlib.methods import JointRD, Method
 from rdlib.models import Shortcuts, StagedResNet
@@ -132,7 +132,7 @@ class BackgroundTraining(threading.Thread):
         run, epochs = curve.run, curve.run.recipe.epochs
         self.status = f"{place}: preparing"
         self.changed()
-        images = load_images(run.dataset)
+        images = load(run.dataset)
         if not isinstance(images, Dataset):
             raise ConfigError(f"live training needs images in memory, {run.dataset} is a folder: use another data set")
         teacher = None if run.teacher is None else self.teacher(run, run.teacher, images)

@@ -11,7 +11,7 @@ from rdlib.experiments.profiles import Profile
 from rdlib.experiments.tables import cell
 from rdlib.experiments.transfers import ALL, FROZEN, FULL, SCRATCH, START, Line, Task, lines
 from rdlib.figures.style import COLOURS, legend_below
-from rdlib.images.parts import PARTS
+from rdlib.images.subsets import SUBSETS
 from rdlib.runs.store import Store
 
 BEYOND = 3.0  # "all" stands so many times as far out as the most images of a class
@@ -34,8 +34,8 @@ def few_shot(profile: Profile, task: Task, store: Store) -> Figure:
     for name in dict.fromkeys(one.network for one in found if one.network in COLOURS):
         axes[0].plot([], [], color=COLOURS[name], marker="o", label=name)
     axes[0].plot([], [], color="#777", marker="o", markerfacecolor="white", linestyle="--", label="from scratch")
-    if task.target in PARTS:
-        chance = 100 / len(PARTS[task.target].classes)
+    if task.target in SUBSETS:
+        chance = 100 / len(SUBSETS[task.target].classes)
         for ax in axes:
             ax.axhline(chance, color="#777", linestyle=":", linewidth=1.2, label=f"chance, {chance:g} %")
     legend_below(figure, ncols=6)

@@ -1,38 +1,27 @@
 """Image data sets as uint8 tensors on the device, with a fixed train / tune / test split and a checksum.
 
-Every data set is converted once into `data/NAME.safetensors`. Images are put into a canonical order (by class, then by
+Every one is converted once into `data/NAME.safetensors`. Images are put into a canonical order (by class, then by
 pixels), so the file and its checksum do not depend on where the images came from.
 """
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError
-from rdlib.images.parts import PARTS, few_of_each
-from rdlib.images.sources import (
-    KNOWN,
-    SPLITS,
-    checksum,
-    digits,
-    download,
-    from_folder,
-    moments,
-    require_name,
-    to_tensors,
-)
+from rdlib.images.sources import KNOWN, SPLITS, Tensors, checksum, digits
+from rdlib.images.subsets import SUBSETS, few_of_each
 from rdlib.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2] / "data"
@@ -65,43 +54,27 @@ S = TypeVar("S", bound=Some)
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
+@dataclass(frozen=True)
 class Images(ABC, Generic[S]):
-    """What training asks of a data set, wherever its images live. Splits are of a type of its own, S."""
+    """A data set wherever its images live: a `train.TrainingSet`. Splits are of a type of its own, S.
+
+    mean and std, per channel in units of [0, 1], are subtracted from pixels and then divide them; they are on the
+    device where batches arrive.
+    """
 
     name: str
     classes: list[str]
-    sha256: str
     train: S
     test: S
-    mean: Tensor  # [3], what was subtracted from pixels in units of [0, 1] ...
-    std: Tensor  # [3], ... and then divided by
-    resize: float = 1.0  # evaluation makes the shorter side so many times `side`, then cuts the middle square
-
-    @property
-    @abstractmethod
-    def device(self) -> torch.device:
-        """Where batches arrive."""
+    mean: Tensor
+    std: Tensor
+    sha256: str
+    resize: ClassVar[float] = 1.0  # evaluation makes the shorter side so many times `side`, then cuts the middle square
 
     @property
     @abstractmethod
     def side(self) -> int:
         """Pixels of a batch's images, which are square."""
-
-    @property
-    @abstractmethod
-    def tune(self) -> S:
-        """The fixed tenth of the training images set aside for choosing anything."""
-
-    @property
-    @abstractmethod
-    def train_without_tune(self) -> S: ...
-
-    def trained_on(self, recipe: Recipe, seed: int) -> S:
-        """The images a recipe trains on. Raises ConfigError where a class has fewer than its shots."""
-        split = self.train if recipe.holdout == "test" else self.train_without_tune
-        if recipe.shots is None:
-            return split
-        return split.take(few_of_each(torch.as_tensor(split.labels), self.classes, recipe.shots, seed))
 
     @abstractmethod
     def training_batches(self, split: S, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
@@ -118,6 +91,31 @@ class Images(ABC, Generic[S]):
     def require_fits(self, recipe: Recipe) -> None:
         """Raise ConfigError where the recipe asks for what these images cannot give."""
 
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def tune(self) -> S:
+        """The fixed tenth of the training images set aside for choosing anything."""
+        return self.train.take(tune_mask(len(self.train)).to(self.device))
+
+    @property
+    def train_without_tune(self) -> S:
+        return self.train.take(~tune_mask(len(self.train)).to(self.device))
+
+    def trained_on(self, recipe: Recipe, seed: int) -> S:
+        """The images a recipe trains on. Raises ConfigError where a class has fewer than its shots."""
+        split = self.train if recipe.holdout == "test" else self.train_without_tune
+        if recipe.shots is None:
+            return split
+        return split.take(few_of_each(torch.as_tensor(split.labels), self.classes, recipe.shots, seed))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [N, 3, H, W] on the device -> float32, channels_last."""
+        floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return floats.sub_(self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
+
 
 def tune_mask(count: int) -> Tensor:
     """Boolean [count]: which training images belong to the tune split."""
@@ -127,38 +125,12 @@ def tune_mask(count: int) -> Tensor:
     return mask
 
 
-@dataclass(frozen=True)
 class Dataset(Images[Split]):
-    """A named data set in memory; mean and std are per channel of the training images, in units of [0, 1]."""
-
-    name: str
-    classes: list[str]
-    train: Split
-    test: Split
-    mean: Tensor
-    std: Tensor
-    sha256: str
-
-    @property
-    def device(self) -> torch.device:
-        return self.train.labels.device
+    """A data set in memory, all on the device; mean and std are those of its training images."""
 
     @property
     def side(self) -> int:
         return self.train.images.shape[-1]
-
-    @property
-    def tune(self) -> Split:
-        return self.train.take(tune_mask(len(self.train)).to(self.device))
-
-    @property
-    def train_without_tune(self) -> Split:
-        return self.train.take(~tune_mask(len(self.train)).to(self.device))
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """uint8 [N, 3, H, W] -> float32, channels_last, zero mean and unit deviation over the training set."""
-        floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
-        return floats.sub_(self.mean.view(1, 3, 1, 1)).div_(self.std.view(1, 3, 1, 1))
 
     def training_batches(self, split: Split, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
         generator = torch.Generator(self.device).manual_seed(seed * 1_000_003 + epoch)
@@ -225,75 +197,51 @@ def batches(split: Split, batch_size: int, crop_padding: int, flip: bool, genera
         yield (random_flip(images, generator) if flip else images), batch.labels
 
 
-def contents(name: str, root: Path) -> tuple[dict[str, Tensor], list[str], str]:
-    """Tensors, class names and checksum of a data set, or of a part of one; see `load`."""
+def moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel of uint8 [N, 3, H, W], in units of [0, 1], exact through histograms."""
+    level = torch.arange(256, dtype=torch.float64) / 255
+    share = torch.stack([torch.bincount(images[:, c].flatten(), minlength=256) for c in range(3)]).double()
+    share /= share.sum(1, keepdim=True)
+    mean = share @ level
+    std = (share @ level.square() - mean.square()).sqrt()
+    return mean.float(), std.clamp_min(1e-3).float()
+
+
+def in_memory(name: str, root: Path, device: str | torch.device) -> Dataset:
+    """Load a data set of small images, or a subset of one; see `rdlib.images.load`."""
+    tensors, classes, sha256 = contents(name, root)
+    train, test = (Split(*(tensors[f"{split}_{x}"].to(device) for x in ("images", "labels"))) for split in SPLITS)
+    mean, std = (moment.to(device) for moment in moments(tensors["train_images"]))
+    return Dataset(name, classes, train, test, mean, std, sha256)
+
+
+def contents(name: str, root: Path) -> tuple[Tensors, list[str], str]:
+    """Tensors, class names and checksum of a data set in memory, or of a subset of one."""
     path = root / f"{name}.safetensors"
-    if name in PARTS:
-        tensors, classes = PARTS[name].of(*contents(PARTS[name].whole, root)[:2])
-        return tensors, classes, checksum({key: value.numpy() for key, value in tensors.items()}, classes)
-    if path.exists():
-        return read(path)
-    if name == "digits":
-        arrays, classes = digits()
-        return to_tensors(arrays), classes, checksum(arrays, classes)
-    if name in KNOWN:
+    if path.exists() and name not in SUBSETS:
+        return unpacked(path)
+    if name in SUBSETS:
+        tensors, classes = SUBSETS[name].of(*contents(SUBSETS[name].whole, root)[:2])
+    elif name == "digits":
+        tensors, classes = digits()
+    elif name in KNOWN:
         raise DataError(
             f"{name} is not prepared here: run `python -m rdlib data prepare {name}` (or with --from FOLDER)"
         )
-    raise ConfigError(
-        f"unknown dataset {name!r}: choose one of {', '.join([*KNOWN, *PARTS])}, "
-        f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
-    )
-
-
-def load(name: str, root: Path = ROOT, device: str | torch.device = "cpu") -> Dataset:
-    """Load a prepared data set (`digits` needs no preparation) and put it on `device`.
-
-    Raises DataError when the file is absent, damaged or was changed, with the command that makes it.
-    """
-    tensors, classes, sha256 = contents(name, root)
-    t = {key: value.to(device) for key, value in tensors.items()}
-    mean, std = moments(tensors["train_images"])
-    return Dataset(
-        name,
-        classes,
-        Split(t["train_images"], t["train_labels"]),
-        Split(t["test_images"], t["test_labels"]),
-        mean.to(device),
-        std.to(device),
-        sha256,
-    )
-
-
-def prepare(name: str, source: Path | None = None, root: Path = ROOT) -> Path:
-    """Convert a data set into `root/NAME.safetensors`, atomically; returns the path.
-
-    `source`: a folder `train/<class>/*.png`, `test/<class>/*.png`; without one, cifar10 and cifar100 are downloaded by
-    torchvision, which checks their md5. Raises DataError with the first image or class that is wrong.
-    """
-    require_name(name)
-    if source is not None:
-        arrays, classes = from_folder(name, source)
-    elif name == "digits":
-        arrays, classes = digits()
-    elif name in KNOWN:
-        arrays, classes = download(name, root)
     else:
-        raise ConfigError(f"only {', '.join(KNOWN)} can be prepared without a folder: add --from FOLDER for {name!r}")
-    path = root / f"{name}.safetensors"
-    temporary = path.with_suffix(".tmp")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        save_file(to_tensors(arrays), temporary, {"classes": json.dumps(classes), "sha256": checksum(arrays, classes)})
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot write {path.name} into the data folder: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+        raise ConfigError(
+            f"unknown dataset {name!r}: choose one of {', '.join([*KNOWN, *SUBSETS])}, "
+            f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
+        )
+    return tensors, classes, checksum(tensors, classes)
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
+def packed(tensors: Tensors, classes: list[str]) -> bytes:
+    """The content of a prepared file."""
+    return save(tensors, {"classes": json.dumps(classes), "sha256": checksum(tensors, classes)})
+
+
+def unpacked(path: Path) -> tuple[Tensors, list[str], str]:
     """Tensors, class names and checksum of a prepared file, verified."""
     again = f"delete it and run `python -m rdlib data prepare {path.stem}` again"
     try:
@@ -301,7 +249,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], list[str], str]:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no Mapping)
         classes = json.loads(metadata["classes"])
-        found = checksum({key: value.numpy() for key, value in tensors.items()}, classes)
+        found = checksum(tensors, classes)
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"{path.name} is damaged or no data set of rdlib: {again}") from error
     if found != metadata.get("sha256") or set(tensors) != {f"{s}_{x}" for s in SPLITS for x in ("images", "labels")}:

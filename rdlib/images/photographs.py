@@ -1,6 +1,6 @@
 """Folders of photographs of many sizes, such as ImageNet: they stay where they lie and are cropped on the way.
 
-`prepare_images` looks through the folder once and leaves `data/NAME.index.json`. Afterwards, processes beside the
+`rdlib.images.prepare` looks through the folder once and leaves `data/NAME.index.json`. Afterwards, processes beside the
 training decode one file at a time, in an order and with random crops that follow from seed, epoch and image alone.
 """
 
@@ -8,36 +8,30 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
 
 from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError
-from rdlib.images import dataset as data
-from rdlib.images import published as scenes
+from rdlib.files import digest
 from rdlib.images.dataset import Batches, Images
-from rdlib.images.parts import require_whole
-from rdlib.images.sources import IMAGENET, KNOWN, require_name, scan
+from rdlib.images.published import GET
+from rdlib.images.sources import SPLITS
 from rdlib.recipe import Recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, per channel, in units of [0, 1]
 IMAGE_SIZE = 224
 RESIZE = 256 / 224  # evaluation: the shorter side before the centre crop, in units of the crop
 WORKERS = "RDLIB_WORKERS"  # environment variable
-GET = {  # data sets that only their users may fetch
-    IMAGENET: "get it from image-net.org (train/ and val/ with a folder per class), "
-    "then `python -m rdlib data prepare imagenet --from FOLDER`",
-    **scenes.GET,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +46,8 @@ class Files:
         return len(self.labels)
 
     def take(self, index: Tensor) -> "Files":
-        return Files(self.paths[index.numpy()], self.labels[index.numpy()])
+        chosen = index.cpu().numpy()
+        return Files(self.paths[chosen], self.labels[chosen])
 
 
 @dataclass(frozen=True)
@@ -85,53 +80,29 @@ class Reader(Dataset[tuple[Tensor, int] | str]):
             return self.transform(pixels), int(self.files.labels[index])
 
 
-def collate(items: list[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:
+def collate(items: list[tuple[Tensor, int] | str]) -> Any:
     """uint8 [n, 3, H, W] and int64 [n], or the first failure."""
-    good = []
-    for item in items:
-        if isinstance(item, str):
-            return item
-        good.append(item)
-    return torch.stack([pixels for pixels, _ in good]), torch.tensor([label for _, label in good])
+    failure = next((item for item in items if isinstance(item, str)), None)
+    return failure or default_collate(items)
 
 
 @dataclass(frozen=True)
 class Photographs(Images[Files]):
-    """A named folder of photographs, cropped to `image_size` pixels square, arriving on the device `place`.
+    """A folder of photographs, cropped to `image_size` pixels square, normalised as ImageNet's usually are.
 
     sha256 is over class names, relative paths and file sizes, not over the pixels: reading 150 GB takes too long.
     workers: how many processes decode; with 0 the training process does it itself. Batches raise DataError with the
     first file that is missing or damaged.
     """
 
-    name: str
-    classes: list[str]
-    train: Files
-    test: Files
-    sha256: str
     folder: Path
     image_size: int
-    place: torch.device
     workers: int
-    resize = RESIZE
-    mean: Tensor = field(default_factory=lambda: torch.tensor(MEAN))
-    std: Tensor = field(default_factory=lambda: torch.tensor(STD))
-
-    @property
-    def device(self) -> torch.device:
-        return self.place
+    resize: ClassVar[float] = RESIZE
 
     @property
     def side(self) -> int:
         return self.image_size
-
-    @property
-    def tune(self) -> Files:
-        return self.train.take(data.tune_mask(len(self.train)))
-
-    @property
-    def train_without_tune(self) -> Files:
-        return self.train.take(~data.tune_mask(len(self.train)))
 
     def training_batches(self, split: Files, recipe: Recipe, seed: int, epoch: int, shard: Shard) -> Batches:
         crop = v2.RandomResizedCrop(self.image_size, antialias=True)
@@ -160,12 +131,10 @@ class Photographs(Images[Files]):
             raise ConfigError(f"cutout is for small images in memory, {self.name} holds photographs: leave it out")
 
     def batches(self, reader: Reader, indices: Iterable[list[int]]) -> Batches:
-        """What `reader` gives for each batch of indices, normalised: float32, channels_last, on the device."""
-        mean, std = (value.to(self.place).view(1, 3, 1, 1) for value in (self.mean, self.std))
-        for pixels, labels in read_ahead(reader, indices, self.workers, self.place.type == "cuda"):
-            images = pixels.to(self.place, non_blocking=True)
-            floats = images.to(torch.float32, memory_format=torch.channels_last).div_(255)
-            yield floats.sub_(mean).div_(std), labels.to(self.place, non_blocking=True)
+        """What `reader` gives for each batch of indices, normalised, on the device."""
+        for pixels, labels in read_ahead(reader, indices, self.workers, self.device.type == "cuda"):
+            images = self.normalise(pixels.to(self.device, non_blocking=True))
+            yield images, labels.to(self.device, non_blocking=True)
 
 
 def read_ahead(
@@ -217,83 +186,28 @@ def default_workers() -> int:
     return min(8, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def index_path(name: str, root: Path) -> Path:
-    return root / f"{name}.index.json"
-
-
-def prepare_again(name: str) -> str:
-    return f"run `python -m rdlib data prepare {name} --from FOLDER{'' if name in GET else ' --in-place'}`"
-
-
-def load_images(
-    name: str, root: Path = data.ROOT, device: str | torch.device = "cpu", image_size: int | None = None
-) -> Images[Any]:
-    """Load a prepared data set of either kind; `image_size` (default 224) matters for photographs only.
-
-    Raises DataError or ConfigError, with the command that helps, where it is absent, damaged or its folder has gone.
-    """
-    path = index_path(name, root)
-    if not path.exists():
-        if name in GET:
-            raise DataError(f"{name} is not prepared here: {GET[name]}")
-        return data.load(name, root, device)
+def open_index(path: Path, name: str, device: torch.device, image_size: int | None) -> Photographs:
+    """The photographs that an index lists. Raises DataError where it is damaged or their folder has gone."""
+    again = f"run `python -m rdlib data prepare {name} --from FOLDER{'' if name in GET else ' --in-place'}` again"
     try:
         content = json.loads(path.read_text())
         folder, images = Path(content["folder"]), content["images"]
         if digest(images) != content["sha256"]:
             raise ValueError("other sha256")
-        classes, train, test = images["classes"], *(files(images["classes"], images[s]) for s in ("train", "test"))
+        classes = images["classes"]
+        train, test = (files_of(classes, **images[split]) for split in SPLITS)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path.name} is damaged: {prepare_again(name)} again") from error
-    if not all((folder / images[split]["under"]).is_dir() for split in ("train", "test")):
-        raise DataError(f"the photographs of {name} are no longer in {folder}: {prepare_again(name)} again")
+        raise DataError(f"{path.name} is damaged: {again}") from error
+    if not all((folder / images[split]["under"]).is_dir() for split in SPLITS):
+        raise DataError(f"the photographs of {name} are no longer in {folder}: {again}")
+    mean, std = (torch.tensor(value, device=device) for value in (MEAN, STD))
     size = IMAGE_SIZE if image_size is None else image_size
-    device = torch.device(device)
-    return Photographs(name, classes, train, test, content["sha256"], folder, size, device, default_workers())
+    return Photographs(name, classes, train, test, mean, std, content["sha256"], folder, size, default_workers())
 
 
-def files(classes: list[str], part: dict[str, Any]) -> Files:
+def files_of(classes: list[str], under: str, names: list[list[str]], sizes: Any) -> Files:
     """A split from its part of the index, which lists names class by class."""
-    listed = list(zip(classes, part["names"], strict=True))
-    paths = [os.fsencode(f"{part['under']}/{class_name}/{name}") for class_name, names in listed for name in names]
-    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for _, names in listed])
+    listed = zip(classes, names, strict=True)
+    paths = [os.fsencode(f"{under}/{class_name}/{name}") for class_name, found in listed for name in found]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(found) for found in names])
     return Files(np.array(paths), labels)
-
-
-def digest(images: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(images, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def prepare_images(name: str, source: Path | None = None, root: Path = data.ROOT, in_place: bool = False) -> Path:
-    """Prepare a data set of either kind: those of GET and, on demand, others in place (their index), else into memory.
-
-    `source` in place: a folder train/<class>/* and val/<class>/* or test/<class>/* (where it has both, ImageNet's test
-    split is val/, everyone else's test/), or as `scenes` describes. Returns the path of the file written, atomically.
-    Raises DataError with the first class or file that is wrong, ConfigError where the name cannot be prepared so.
-    """
-    require_name(name)
-    require_whole(name)
-    in_place = in_place or name in GET
-    path, other = index_path(name, root), root / f"{name}.safetensors"
-    if not in_place:
-        path, other = other, path
-    if other.exists():
-        raise ConfigError(f"{name} is prepared here in the other form: delete {other.name} or take another name")
-    if not in_place:
-        return data.prepare(name, source, root)
-    if name in KNOWN:
-        raise ConfigError(f"{name} is held in memory: leave out --in-place")
-    if source is None:
-        raise ConfigError(f"{name} needs --from FOLDER" + (f": {GET[name]}" if name in GET else ""))
-    images = scenes.SCANS.get(name, scan)(name, source)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        content = {"folder": str(source.resolve()), "sha256": digest(images), "images": images}
-        temporary.write_text(json.dumps(content, separators=(",", ":")))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"cannot write {path.name} into the data folder: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

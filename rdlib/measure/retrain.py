@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from rdlib.errors import ConfigError
+from rdlib.images import load
 from rdlib.images.dataset import Dataset
-from rdlib.images.photographs import load_images
 from rdlib.measure.record import Tell
 from rdlib.methods import Method
 from rdlib.runs.execute import build, require_same_images, with_weights
@@ -39,7 +39,7 @@ def begin(run: Run, store: Store, tell: Tell = lambda line: None) -> tuple[Datas
 
     Raises ConfigError for images that are not held in memory, RecordError where the run's record had others.
     """
-    images = load_images(run.dataset)
+    images = load(run.dataset)
     if not isinstance(images, Dataset):
         raise ConfigError(f"only images in memory can be watched, {run.dataset} is a folder: choose another profile")
     require_same_images(run, store, images)

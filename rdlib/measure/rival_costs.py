@@ -23,8 +23,8 @@ from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row, listed
 from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
+from rdlib.images import load
 from rdlib.images.dataset import Images, S
-from rdlib.images.photographs import load_images
 from rdlib.measure.candidates import Candidate, seeded, shifted
 from rdlib.measure.engines import Pass, Subject, choose, prepare
 from rdlib.measure.latency import interleave
@@ -81,7 +81,7 @@ def measure(
         raise ConfigError(f"profile {profile.name} has no table of rivals: choose one of small images")
     torch.set_num_threads(1)
     origin = origin_of_times(*PACKAGES)
-    images = load_images(profile.dataset, image_size=profile.recipe.image_size)
+    images = load(profile.dataset, image_size=profile.recipe.image_size)
     resnet = rows[0].runs[0]
     students = [shaped(row.runs[0], resnet, len(images.classes)) for row in rows]
     kinds = [kind(student) for student in students]

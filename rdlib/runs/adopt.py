@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from rdlib.files import sha256_of
-from rdlib.images.photographs import Photographs, load_images
+from rdlib.images import load
+from rdlib.images.dataset import Dataset
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import pick_device, require_same_images
@@ -38,9 +39,9 @@ def adopt(
     store.require_writable()
     device = pick_device(device)
     weights = read_weights(file)
-    images = load_images(dataset, device=device, image_size=image_size)
-    if isinstance(images, Photographs):
-        image_size = images.image_size
+    images = load(dataset, device=device, image_size=image_size)
+    if not isinstance(images, Dataset):
+        image_size = images.side
     recipe = Recipe() if image_size is None else Recipe(image_size=image_size, crop_padding=0)
     images.require_fits(recipe)
     source = sha256_of(file)

@@ -13,8 +13,8 @@ import torch
 from rdlib.distributed import joined, require_agreement, shard
 from rdlib.errors import ConfigError, RecordError
 from rdlib.files import sha256_of
+from rdlib.images import load
 from rdlib.images.dataset import Images
-from rdlib.images.photographs import load_images
 from rdlib.methods import Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
@@ -69,7 +69,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         if device.type == "cuda":
             torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
-        images = load_images(run.dataset, device=device, image_size=run.recipe.image_size)
+        images = load(run.dataset, device=device, image_size=run.recipe.image_size)
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.text import Text
 
 from rdlib.errors import RdlibError
-from rdlib.images.photographs import load_images
+from rdlib.images import load
 from rdlib.runs.flops import run_flops
 from rdlib.runs.run import Record, Run
 
@@ -29,7 +29,7 @@ def costs(runs: Sequence[Run]) -> dict[Run, float]:
     """Arithmetic of each run relative to the others; equal where the data are not at hand."""
     try:
         names = {(run.dataset, run.recipe.image_size) for run in runs}
-        images = {name: load_images(name, image_size=size) for name, size in names}
+        images = {name: load(name, image_size=size) for name, size in names}
         shapes = {name: (len(data.train), data.side, len(data.classes)) for name, data in images.items()}
         return {run: float(run_flops(run, *shapes[run.dataset])) for run in runs}
     except RdlibError:

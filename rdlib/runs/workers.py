@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from rdlib.errors import ConfigError, RdlibError
-from rdlib.images.photographs import load_images
+from rdlib.images import load
 from rdlib.runs.execute import pick_device, train
 from rdlib.runs.provenance import code_digest
 from rdlib.runs.run import Record, Run
@@ -226,7 +226,7 @@ def facts(datasets: Sequence[str], store: Store, probe: str) -> dict[str, str]:
     found = {"rdlib's code": code_digest()[:12], "torch": torch.__version__}
     for name in datasets:
         try:
-            found[f"data set {name}"] = load_images(name).sha256[:12]
+            found[f"data set {name}"] = load(name).sha256[:12]
         except RdlibError as error:
             found[f"data set {name}"] = f"absent ({error})"
     return found | {"the store": "visible" if (store.root / probe).exists() else "not visible"}

@@ -10,7 +10,6 @@ import pytest
 
 from rdlib import __main__ as cli
 from rdlib.errors import DataError
-from rdlib.images import dataset as data
 from rdlib.runs.store import Store
 
 Command = Callable[..., tuple[int, str, str]]
@@ -110,7 +109,7 @@ def test_bad_data_commands_are_one_sentence(arguments, named, command):
 
 
 def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "ROOT", tmp_path)
+    monkeypatch.setattr("rdlib.commands.data.ROOT", tmp_path)
     code, out, _ = command("data", "list")
     assert code == 0
     assert re.search(

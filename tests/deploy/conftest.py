@@ -6,17 +6,18 @@ import pytest
 from networks import randomise
 from torch import Tensor
 
-from rdlib.images import dataset as data
+from rdlib.images import load
+from rdlib.images.dataset import Dataset
 from rdlib.models import StagedResNet, resnet
 
 
 @pytest.fixture(scope="session")
-def digits() -> data.Dataset:
-    return data.load("digits")
+def digits() -> Dataset:
+    return load("digits")
 
 
 @pytest.fixture(scope="session")
-def test_images(digits: data.Dataset) -> Tensor:
+def test_images(digits: Dataset) -> Tensor:
     return digits.normalise(digits.test.images).contiguous()
 
 

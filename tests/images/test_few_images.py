@@ -11,9 +11,11 @@ from safetensors import safe_open
 
 from rdlib.errors import ConfigError, DataError
 from rdlib.images import dataset as data
-from rdlib.images.dataset import Dataset, load
-from rdlib.images.parts import COARSE, PARTS, Part, few_of_each
-from rdlib.images.photographs import Files, Photographs, prepare_images
+from rdlib.images import load, prepare
+from rdlib.images.dataset import Dataset
+from rdlib.images.photographs import Files, Photographs
+from rdlib.images.subsets import COARSE, SUBSETS, few_of_each
+from rdlib.images.subsets import Subset as Part
 from rdlib.methods import Supervised
 from rdlib.models import plain
 from rdlib.recipe import Recipe
@@ -113,7 +115,7 @@ def test_cifar100_has_twenty_coarse_classes_of_five() -> None:
     names = [name for group in COARSE.values() for name in group.split()]
     assert (len(COARSE), len(names), len(set(names))) == (20, 100, 100)
     assert {len(group.split()) for group in COARSE.values()} == {5}
-    first, second = PARTS["cifar100-first"].classes, PARTS["cifar100-second"].classes
+    first, second = SUBSETS["cifar100-first"].classes, SUBSETS["cifar100-second"].classes
     assert sorted([*first, *second]) == sorted(names)
     assert {"apple", "wolf", "bridge"} <= set(first)
     assert {"cloud", "tractor", "baby"} <= set(second)
@@ -138,6 +140,6 @@ def test_a_part_keeps_the_order_and_needs_its_classes() -> None:
 
 def test_a_part_is_not_prepared_itself(tmp_path) -> None:
     with pytest.raises(ConfigError, match="digits-low is a part of digits"):
-        prepare_images("digits-low", tmp_path, tmp_path / "data")
+        prepare("digits-low", tmp_path, tmp_path / "data")
     with pytest.raises(DataError, match="data prepare cifar100"):
         load("cifar100-first", tmp_path)

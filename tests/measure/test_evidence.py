@@ -193,7 +193,7 @@ def tiny_rows():
 
 
 def patch(monkeypatch, dataset):
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": dataset)
     monkeypatch.setattr(evidence_record, "HALF", 8)
     monkeypatch.setattr(evidence_record, "rows", lambda profile: tiny_rows())
 

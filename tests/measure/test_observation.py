@@ -94,7 +94,7 @@ def test_the_images_are_two_test_images_of_each_class_by_a_rule(dataset, make_da
 
 
 def patch(monkeypatch, dataset):
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": dataset)
     monkeypatch.setattr(observation_record, "EPOCHS", (0, 1, 3))
     monkeypatch.setattr(observation_record, "row_of", lambda profile: ROW)
 

@@ -50,7 +50,7 @@ def once(make_dataset, tmp_path_factory):
     store = Store(folder / "store")
     with pytest.MonkeyPatch.context() as patch:
         dataset = make_dataset()
-        patch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+        patch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": dataset)
         patch.setattr("rdlib.measure.candidates.WIDTH", 4)
         patch.setattr(rival_costs, "PAPER_SIDE", 32)
         patch.setattr(rival_costs, "OFTEN", dict.fromkeys(rival_costs.OFTEN, Settings(repetitions=3, warmup=1)))

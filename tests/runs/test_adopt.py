@@ -14,8 +14,8 @@ from torch import nn
 
 from rdlib.errors import CheckpointError, ConfigError, RdlibError
 from rdlib.files import sha256_of
+from rdlib.images import prepare
 from rdlib.images.dataset import Dataset
-from rdlib.images.photographs import prepare_images
 from rdlib.methods import JointRD
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
@@ -31,16 +31,16 @@ CLASSES = 3
 
 @pytest.fixture
 def pets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of three classes of photographs, prepared where `load_images` looks for them."""
+    """The name of three classes of photographs, prepared where `load` looks for them."""
     for split, n in (("train", 2), ("test", 3)):
         for label in range(CLASSES):
             place = tmp_path / "images" / split / f"class{label}"
             place.mkdir(parents=True)
             for i in range(n):
                 Image.effect_noise((40 + 9 * i, 50 - 7 * i), 80).convert("RGB").save(place / f"{i}.jpeg")
-    monkeypatch.setattr("rdlib.images.photographs.load_images.__defaults__", (tmp_path / "data", "cpu", None))
+    monkeypatch.setattr("rdlib.images.load.__defaults__", (tmp_path / "data", "cpu", None))
     monkeypatch.setenv("RDLIB_WORKERS", "0")
-    prepare_images("pets", tmp_path / "images", tmp_path / "data", in_place=True)
+    prepare("pets", tmp_path / "images", tmp_path / "data", in_place=True)
     return "pets"
 
 
@@ -70,7 +70,7 @@ def test_an_adopted_network_gives_torchvisions_logits_and_its_accuracy(pets, fil
     x = torch.randn(4, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(network(x), torchvisions(x))
-    images = experiment.load_images(pets, image_size=32)
+    images = experiment.load(pets, image_size=32)
     assert record.top1 == evaluate(network, images, images.test).top1
     assert record.metrics["test_top5"] == 100  # of three classes
 
@@ -86,7 +86,7 @@ def test_the_record_says_what_it_is(pets, file, store):
     assert record.metrics["train_loss"] is None
     found = record.provenance
     assert (found["protocol"], found["source_sha256"]) == ("adopted", source)
-    assert found["data_sha256"] == experiment.load_images(pets).sha256
+    assert found["data_sha256"] == experiment.load(pets).sha256
     assert found["images_per_second"] == pytest.approx(9 / found["seconds"], rel=0.05)
 
 
@@ -131,7 +131,7 @@ def test_train_again_ends_in_the_same_sentence(pets, file, store, monkeypatch, c
 
 
 def test_small_images_in_memory_take_the_small_stem(store, tmp_path, dataset: Dataset, monkeypatch):
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": dataset)
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": dataset)
     network = resnet(18, 10, "all", 4)
     save_file(network.state_dict(), tmp_path / "own.safetensors")
     record = adopt(tmp_path / "own.safetensors", "tiny", 18, 4, store=store, device="cpu")

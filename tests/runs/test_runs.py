@@ -227,7 +227,9 @@ def test_record_on_disk_is_the_record_and_the_network_has_its_accuracy(tiny_runs
 
 def test_tune_run_has_no_test_accuracy(tiny_runs, store, monkeypatch, dataset):
     """Nor can it have: the test split is replaced by one that cannot be used."""
-    monkeypatch.setattr("rdlib.images.dataset.load", lambda name, root=None, device="cpu": replace(dataset, test=None))
+    monkeypatch.setattr(
+        "rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": replace(dataset, test=None)
+    )
     run = tiny_runs(recipe=Recipe(2, 16, 0.05, holdout="tune"))
     record = train(run, store, "cpu", progress=False)
     assert (record.metrics["test_top1"], record.metrics["test_top5"]) == (None, None)

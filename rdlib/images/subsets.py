@@ -1,4 +1,4 @@
-"""Parts of a data set: some of its classes as a data set of its own, and a few training images of each class."""
+"""Subsets of a data set: some of its classes as a data set of its own, and a few training images of each class."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def fine_classes(coarse: list[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """The data set that has only these classes of another, in the order of that one."""
 
     whole: str
@@ -65,19 +65,12 @@ class Part:
         return found, kept
 
 
-PARTS = {
-    "digits-low": Part("digits", tuple("01234")),
-    "digits-high": Part("digits", tuple("56789")),
-    "cifar100-first": Part("cifar100", fine_classes(sorted(COARSE)[:10])),
-    "cifar100-second": Part("cifar100", fine_classes(sorted(COARSE)[10:])),
+SUBSETS = {
+    "digits-low": Subset("digits", tuple("01234")),
+    "digits-high": Subset("digits", tuple("56789")),
+    "cifar100-first": Subset("cifar100", fine_classes(sorted(COARSE)[:10])),
+    "cifar100-second": Subset("cifar100", fine_classes(sorted(COARSE)[10:])),
 }
-
-
-def require_whole(name: str) -> None:
-    """Raise ConfigError for the name of a part, which cannot be prepared itself."""
-    if name in PARTS:
-        whole = PARTS[name].whole
-        raise ConfigError(f"{name} is a part of {whole} and needs no preparation of its own: prepare {whole}")
 
 
 def few_of_each(labels: Tensor, classes: list[str], shots: int, seed: int) -> Tensor:
