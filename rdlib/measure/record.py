@@ -5,7 +5,6 @@ import importlib.metadata
 import json
 import os
 import platform
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from rdlib.errors import RecordError
 from rdlib.files import digest
-from rdlib.runs.provenance import code_digest, git, processor
+from rdlib.runs.provenance import code_origin, processor
 from rdlib.runs.store import RESULTS, Store
 
 FOLDER = RESULTS / "measured"
@@ -83,13 +82,8 @@ def read(path: Path, command: str) -> dict[str, Any]:
 
 def origin(*packages: str) -> dict[str, Any]:
     """Code, processor and versions of a measurement; no host name, no path."""
-    changes = git("status", "--porcelain", "--", "rdlib")
     model, flags = processor()
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-        "code_sha256": code_digest(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    return code_origin() | {
         "cpu": model,
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),

@@ -4,19 +4,23 @@ All three are a `concurrent.futures.Executor`, so the sweep does not know which.
 that a record does not depend on what ran beside it.
 """
 
+import multiprocessing
 import os
-import pickle
 import queue
+import signal
 import socket
-import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.images.photographs import load_images
@@ -104,21 +108,21 @@ class Here(Executor):
         return future
 
 
-# The child's end of a pipe to its parent is its standard input, which ends when the parent does, however that dies.
-CHILD = """
-import os, pickle, sys, threading
-result = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)
-sys.path[:] = pickle.load(sys.stdin.buffer)
-work, arguments = pickle.load(sys.stdin.buffer)
-def watch():
-    while os.read(0, 1):
-        pass
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def answer(pipe: Connection, work: Callable[..., Any], *arguments: Any) -> None:
+    """In a child: send what the work gives; end with the parent, however that dies."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own holds a semaphore, and one lost with a killed child is complained of
+    pipe.send(work(*arguments))
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
-threading.Thread(target=watch, daemon=True).start()
-pickle.dump(work(*arguments), result)
-result.close()
-"""
 
 
 class Apart(ThreadPoolExecutor):
@@ -128,11 +132,15 @@ class Apart(ThreadPoolExecutor):
     """
 
     def __init__(self, devices: Sequence[str]):
-        super().__init__(len(devices))
+        # Ctrl-C is for the sweep, which then ends its children: these inherit that their thread blocks the signal.
+        # multiprocessing's resource tracker would unblock it in the thread that starts the first child.
+        resource_tracker.ensure_running()
+        block = (signal.SIG_BLOCK, {signal.SIGINT})
+        super().__init__(len(devices), initializer=signal.pthread_sigmask, initargs=block)
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for device in devices:
             self.free.put(device)
-        self.children: set[subprocess.Popen[bytes]] = set()
+        self.children: set[SpawnProcess] = set()
         self.ended = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -141,32 +149,23 @@ class Apart(ThreadPoolExecutor):
 
     def in_child(self, work: Callable[..., Any], run: Run, store: Store) -> Any:
         device = self.free.get()
+        ours, theirs = SPAWN.Pipe(duplex=False)
+        child = SPAWN.Process(target=answer, args=(theirs, work, run, store, device))
         try:
-            return self.in_process(work, run, store, device)
-        finally:
-            self.free.put(device)
-
-    def in_process(self, work: Callable[..., Any], run: Run, store: Store, device: str) -> Any:
-        # A session of its own: Ctrl-C is for the sweep, which then ends its children.
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
-        self.children.add(child)
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            if self.ended:
-                return None
-            for part in (sys.path, (work, (run, store, device))):
-                child.stdin.write(pickle.dumps(part))
-            child.stdin.flush()
-            return pickle.load(child.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
+            child.start()
+            theirs.close()
+            self.children.add(child)
+            result = None if self.ended else ours.recv()
+            child.join()
+            return result
+        except (EOFError, OSError):
             return None
         finally:
-            child.kill()
-            child.communicate()
+            if child.pid is not None:
+                child.kill()
+                child.join()
             self.children.discard(child)
+            self.free.put(device)
 
     def end(self) -> None:
         """Kill what still trains; finished epochs are in its checkpoint."""

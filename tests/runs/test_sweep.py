@@ -17,7 +17,8 @@ import torch
 from rdlib.errors import ConfigError, DataError, RecordError
 from rdlib.recipe import Recipe
 from rdlib.runs import execute as experiment
-from rdlib.runs.run import Record, Run, workers
+from rdlib.runs import workers
+from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 from rdlib.runs.sweep import missing, sweep
 
@@ -212,7 +213,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that on
 sys.path.insert(0, {tests!r})
 from test_sweep import digits_runs
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import sweep
 print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").failures)
 """
@@ -220,8 +221,9 @@ print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").fai
 
 def start_sweep(folder: Path) -> "subprocess.Popen[bytes]":
     """A sweep in a process of its own, as a user starts it; it holds no script that children could run again."""
-    code = SWEEP.format(tests=str(Path(__file__).parents[1]))
-    return subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, start_new_session=True)
+    code = SWEEP.format(tests=str(Path(__file__).parent))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code, folder], **pipes, start_new_session=True)
 
 
 def children_of(pid: int) -> list[int]:
@@ -234,7 +236,7 @@ def alive(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -280,8 +282,9 @@ def test_ctrl_c_ends_the_children_and_keeps_their_epochs(store):
     children = children_of(process.pid)
     assert children
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode
+    assert not [word for word in (b"spawn_main", b"leaked") if word in told], told  # of the children not a word
     wait_until(lambda: not any(map(alive, children)))
     assert any(epochs_done(store, digits_runs(epochs=8)))
 
