@@ -67,19 +67,18 @@ def rivals_high_rate(profile: Profile) -> list[Row]:
 
 
 def compared(profile: Profile, setting: str = "") -> list[Row]:
-    """Every way of `ways.WAYS`, from scratch and from the teacher's weights, and ResNets made as cheap."""
+    """Every way of `register.WAYS`, from scratch and from the teacher's weights, and ResNets made as cheap."""
     if profile.dataset == "imagenet":
         return []
     depth = profile.depths[0]
     teachers = make_row(profile, depth, "cross-entropy", "all", None, setting)
     rows = [teachers]
     for way in WAYS:
-        starts = [(way.method, way.options, setting)]
+        starts: list[tuple[str, dict[str, Any], str]] = [(way.method, {}, setting)]
         if way.both:
             starts.append((*way.started_from_the_teacher(), ", ".join(part for part in (HEIR, setting) if part)))
         for method, options, start in starts:
-            how = (way.name, method.__name__, options)
-            rows.append(taught_row(profile, depth, *how, "none", teachers, start, way.conv))
+            rows.append(taught_row(profile, depth, way.name, method, options, "none", teachers, start, way.conv))
     narrowed: set[int] = set()
     for match in MATCHED.get((depth, profile.width), ()):
         options = {"ratio": match.ratio, "stages": match.stages, "round_to": match.round_to}

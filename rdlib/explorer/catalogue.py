@@ -103,10 +103,10 @@ def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]]
         names.setdefault((method, conv, frozenset(usual(dataset, method, options).items())), name)
 
     for way in WAYS:
-        add(way.name, way.method.__name__, way.options, way.conv)
+        add(way.name, way.method, {}, way.conv)
         if way.both:
             heir, options = way.started_from_the_teacher()
-            add(f"{way.name}, {HEIR}", heir.__name__, options, way.conv)
+            add(f"{way.name}, {HEIR}", heir, options, way.conv)
     for name, (method, options) in TAUGHT.items():
         add(name, method, options)
     for one in ABLATIONS:

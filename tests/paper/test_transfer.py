@@ -24,7 +24,7 @@ from rdlib.methods import Supervised
 from rdlib.models import StagedResNet, plain, resnet
 from rdlib.paper import transfers as transfer_table
 from rdlib.recipe import Recipe
-from rdlib.rivals.transfer import Transfer
+from rdlib.rivals.inherited import Transfer
 from rdlib.runs.execute import build, train, with_weights
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store

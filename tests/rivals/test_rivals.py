@@ -6,19 +6,11 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from networks import randomise
-from test_methods import assert_same, gradients, snapshot
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import as_if_trained, assert_same, gradients, network, snapshot
 
-from rdlib.convolutions import (
-    CONVOLUTIONS,
-    Architecture,
-    DiracConv2d,
-    Reparametrised,
-    RepVGGConv2d,
-    StagedResNet,
-    resnet,
-)
+from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d
 from rdlib.deploy.export import export
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
@@ -29,14 +21,13 @@ from rdlib.experiments.tables import rows_of
 from rdlib.losses import attention_distance
 from rdlib.measure import candidates
 from rdlib.methods import JointRD, Taught
+from rdlib.models import Architecture, StagedResNet, resnet
 from rdlib.recipe import Recipe
-from rdlib.rivals.attention import AttentionTransfer
+from rdlib.rivals.distillation import AttentionTransfer, Hints, SimilarityPreserving
 from rdlib.rivals.finetuned import FineTuned
-from rdlib.rivals.hints import Hints
 from rdlib.rivals.inherited import Inherited
 from rdlib.rivals.pruning import pruned, ratios
 from rdlib.rivals.register import METHODS
-from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval, blocks
 from rdlib.runs.execute import assemble, build
 from rdlib.runs.execute import train as train_run
@@ -49,30 +40,6 @@ LABELS = torch.tensor([3, 1, 4, 1])
 
 def pictures(side: int = 16, number: int = 4, channels: int = 3) -> Tensor:
     return torch.randn(number, channels, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-def as_if_trained(module: nn.Module) -> nn.Module:
-    """In float64; no BatchNorm and no Dirac scale is in its initial state, where many mistakes cancel."""
-    for part in module.double().modules():
-        if isinstance(part, nn.BatchNorm2d):
-            for tensor, low in (
-                (part.weight, 0.5),
-                (part.running_var, 0.5),
-                (part.bias, -0.5),
-                (part.running_mean, -0.5),
-            ):
-                nn.init.uniform_(tensor, low, low + 1)
-        elif isinstance(part, Reparametrised):
-            for scale in part.undecayed():
-                nn.init.uniform_(scale, 0.2, 1.0)
-    return module
-
-
-def network(
-    shortcuts: str = "none", seed: int = 0, depth: int = 18, width: int = 4, conv: str = "plain"
-) -> StagedResNet:
-    torch.manual_seed(seed)
-    return as_if_trained(resnet(depth, 10, shortcuts, width, conv=conv))
 
 
 def small(counts: tuple[int, ...] = (2, 1, 1, 1), classes: int = 10, width: int = 4, **fields: str) -> StagedResNet:
