@@ -83,7 +83,8 @@ def read(path: Path, command: str) -> dict[str, Any]:
 def origin(*packages: str) -> dict[str, Any]:
     """Code, processor and versions of a measurement; no host name, no path."""
     model, flags = processor()
-    return code_origin() | {
+    return {
+        **code_origin(),
         "cpu": model,
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),

@@ -48,5 +48,6 @@ class FineTuned(FromTeacher):
             elif isinstance(module, nn.BatchNorm2d):
                 network.set_submodule(name, nn.BatchNorm2d(len(weights[f"{name}.weight"])))
             elif isinstance(module, nn.Linear):
-                network.set_submodule(name, nn.Linear(*reversed(weights[f"{name}.weight"].shape)))
+                classes, inner = weights[f"{name}.weight"].shape
+                network.set_submodule(name, nn.Linear(inner, classes))
         return network

@@ -28,7 +28,7 @@ from rdlib.train import Epoch, evaluate, fit
 def build(run: Run, store: Store, num_classes: int) -> Method:
     """The method of a run, its teacher from the store."""
     taught_by = teacher_of(run, store)
-    return assemble(run, taught_by and store.network(taught_by), num_classes)
+    return assemble(run, store.network(taught_by) if taught_by else None, num_classes)
 
 
 def teacher_of(run: Run, store: Store) -> Run | None:
@@ -73,8 +73,8 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
-        told = {"progress": progress, "description": run.label}
-        epochs = list(fit(method, images, run.recipe, seed=run.seed, checkpoint=checkpoint, **told))
+        told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
+        epochs = list(fit(method, images, run.recipe, seed=run.seed, **told))
         test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
         metrics = {
             "test_top1": test.top1 if test else None,
