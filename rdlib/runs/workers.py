@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from rdlib.runs.provenance import code_digest
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
+Crew = tuple[Executor, int]  # and how many runs it takes at a time
 Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
 DIED = "its worker process died (out of memory?): try fewer --jobs"
 ANSWER_WITHIN = "10s"  # for a Dask scheduler
@@ -51,22 +52,11 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
         torch.set_num_threads(threads)
 
 
-@dataclass
-class Crew:
-    """An executor and how many runs it takes at a time."""
-
-    executor: Executor
-    size: int
-
-    def submit(self, run: Run, store: Store, device: str | None) -> "Future[Result]":
-        return self.executor.submit(attempt, run, store, device)
-
-
 @contextmanager
 def hired(
     runs: Sequence[Run], store: Store, jobs: int | None, device: str | None, scheduler: str | None
 ) -> Iterator[Crew]:
-    """The crew for these runs; leaving the block for any reason ends its local processes at once.
+    """Where these runs train, and how many at a time; leaving the block in any way ends its local processes at once.
 
     jobs: runs at a time here; by default one a GPU, or one a core. scheduler: address of a Dask scheduler instead.
     """
@@ -82,11 +72,11 @@ def hired(
     if jobs < 1:
         raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if jobs == 1:
-        yield Crew(Here(), 1)
+        yield Here(), 1
         return
     apart = Apart([devices[i % len(devices)] for i in range(jobs)])
     try:
-        yield Crew(apart, jobs)
+        yield apart, jobs
     finally:
         apart.end()
 
@@ -177,55 +167,54 @@ class Apart(ThreadPoolExecutor):
 
 @contextmanager
 def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Crew]:
-    """A crew of Dask workers, checked first to have this code, these data and this store (a shared file system).
+    """The workers of a Dask cluster, checked first to have this code, these data and this store (a shared file system).
 
     Raises ConfigError where the scheduler does not answer, has no workers, or a worker differs.
     """
-    try:
-        from distributed import Client
-        from distributed.comm.addressing import parse_address, parse_host_port
-    except ImportError as error:
-        raise ConfigError("--scheduler needs the package distributed, which is not installed") from error
+    from distributed import Client  # half a second, and most sweeps stay on one machine
+    from distributed.comm.addressing import parse_address, parse_host_port
+
     try:
         # Asked plainly first: a client that finds nobody leaves threads of its own behind.
-        place = parse_host_port(parse_address(address)[1])
-        socket.create_connection(place, timeout=10).close()
+        socket.create_connection(parse_host_port(parse_address(address)[1]), timeout=10).close()
         client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
     with client:
-        probe = store.root / f".sweep-{os.getpid()}"
-        probe.touch()
-        try:
-            names = sorted({run.dataset for run in runs})
-            mine = facts(names, store, probe.name)
-            try:
-                answers = client.run(facts, names, store, probe.name)
-            except Exception as error:  # whatever a worker without our packages raises
-                raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
-            for worker, theirs in answers.items():
-                for key, value in mine.items():
-                    if theirs[key] != value:
-                        raise ConfigError(
-                            f"Dask worker {worker}: {key} is {theirs[key]}, here {value}: make them equal"
-                        )
-        finally:
-            probe.unlink()
+        require_equal_workers(client, sorted({run.dataset for run in runs}), store)
         threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]
         if set(threads) != {1}:  # with several threads, runs would draw from each other's random numbers
             raise ConfigError(
                 f"the Dask workers have {threads or 'no'} threads, each needs one: "
                 f"start them with `dask worker {address} --nthreads 1`"
             )
-        yield Crew(client.get_executor(pure=False), len(threads))  # type: ignore[no-untyped-call]
+        yield client.get_executor(pure=False), len(threads)  # type: ignore[no-untyped-call]
 
 
-def facts(datasets: Sequence[str], store: Store, probe: str) -> dict[str, str]:
-    """What must be equal wherever runs of one sweep train."""
+def require_equal_workers(client: Any, datasets: Sequence[str], store: Store) -> None:
+    """Raise ConfigError with the first thing in which a Dask worker differs from this process."""
+    probe = store.root / f".sweep-{os.getpid()}"
+    probe.touch()
+    try:
+        here = surroundings(datasets, probe)
+        try:
+            answers = client.run(surroundings, datasets, probe)
+        except Exception as error:  # whatever a worker without our packages raises
+            raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
+    finally:
+        probe.unlink()
+    for worker, there in answers.items():
+        for key, value in here.items():
+            if there[key] != value:
+                raise ConfigError(f"Dask worker {worker}: {key} is {there[key]}, here {value}: make them equal")
+
+
+def surroundings(datasets: Sequence[str], probe: Path) -> dict[str, str]:
+    """What must be equal wherever runs of one sweep train; the probe is a file in their store."""
     found = {"rdlib's code": code_digest()[:12], "torch": torch.__version__}
     for name in datasets:
         try:
             found[f"data set {name}"] = load_images(name).sha256[:12]
         except RdlibError as error:
             found[f"data set {name}"] = f"absent ({error})"
-    return found | {"the store": "visible" if (store.root / probe).exists() else "not visible"}
+    return found | {"the store": "visible" if probe.exists() else "not visible"}
