@@ -1,6 +1,5 @@
 """A pruned or narrowed network is the largest within the cost, still trains, and folds and exports like any other."""
 
-import copy
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from trained import assert_same, snapshot
 
 from rdlib.deploy.export import INPUT, export, session
 from rdlib.deploy.fold import fold
@@ -177,7 +177,7 @@ def test_the_least_important_channels_go():
 
 def test_the_given_network_stays_as_it_is_and_gives_the_same_result_again():
     network = small().eval().requires_grad_(False)
-    before = copy.deepcopy(network.state_dict())
+    before = snapshot(network)
     with torch.no_grad():
         one, other = (pruned(network, 0.5) for _ in range(2))
     assert not network.training
@@ -186,10 +186,8 @@ def test_the_given_network_stays_as_it_is_and_gives_the_same_result_again():
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert network.stage_channels == [16, 32, 64, 128]
     assert one.stage_channels == [8, 16, 32, 64]
-    for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
+    assert_same(network, before)
+    assert_same(one, other.state_dict())
 
 
 @pytest.mark.parametrize("depth", [18, 50])

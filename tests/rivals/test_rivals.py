@@ -238,15 +238,19 @@ def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
 # Losses of the rivals
 
 
-def assert_formula(method: Taught, terms: dict[str, Tensor], parts: list[nn.Module], copies: list[nn.Module]) -> None:
-    """The method's terms and gradients are those of the terms written out with the copies of its parts."""
+def assert_formula(
+    method: Taught, logits: Tensor, term: dict[str, Tensor], *pairs: tuple[nn.Module, nn.Module]
+) -> None:
+    """Logits, terms and gradients are those written out with the copies of the method's parts (pairs of both)."""
+    terms = {"cross_entropy": F.cross_entropy(logits, LABELS)} | term
     found = method.losses(pictures(), LABELS, 0.3)
+    assert torch.equal(method.student_logits, logits)
     assert list(found) == list(terms)
-    for name, term in terms.items():
-        torch.testing.assert_close(found[name], term, rtol=1e-10, atol=0, msg=name)
+    for name, expected in terms.items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=0, msg=name)
     sum(found.values()).backward()
     sum(terms.values()).backward()
-    for part, twin in zip(parts, copies, strict=True):
+    for part, twin in pairs:
         expected = gradients(twin)
         assert expected.keys() == gradients(part).keys() == dict(part.named_parameters()).keys()
         for name, gradient in gradients(part).items():
@@ -265,12 +269,8 @@ def test_hints_are_their_formula(options, weight):
         hint = teacher.layer2(teacher.layer1(teacher.stem(pictures())))
     assert (guided.shape[1], hint.shape[1]) == (8, 12)
     mapped = torch.einsum("oc,nchw->nohw", regressor.weight[:, :, 0, 0], guided) + regressor.bias.view(-1, 1, 1)
-    terms = {
-        "cross_entropy": F.cross_entropy(logits, LABELS),
-        "hint": weight * (mapped - hint).square().sum() / hint.numel(),
-    }
-    assert_formula(method, terms, [method.student, method.regressor], [student, regressor])
-    assert torch.equal(method.student_logits, logits)
+    term = {"hint": weight * (mapped - hint).square().sum() / hint.numel()}
+    assert_formula(method, logits, term, (method.student, student), (method.regressor, regressor))
 
 
 def distance_by_hand(student: Tensor, teacher: Tensor) -> Tensor:
@@ -292,9 +292,7 @@ def test_attention_transfer_is_its_formula(options, weight):
         ours, theirs = stage(ours), reference(theirs).detach()
         distance = distance + distance_by_hand(ours, theirs)
     logits = student.classify(ours)
-    terms = {"cross_entropy": F.cross_entropy(logits, LABELS), "attention": weight * distance}
-    assert_formula(method, terms, [method.student], [student])
-    assert torch.equal(method.student_logits, logits)
+    assert_formula(method, logits, {"attention": weight * distance}, (method.student, student))
 
 
 def test_the_attention_distance_knows_no_scale_and_no_number_of_channels():
@@ -328,9 +326,7 @@ def test_similarity_preserving_is_its_formula(options, weight):
     distance = sum(((one - two) ** 2).sum() for one, two in zip(*rows, strict=True)) / 4**2
     assert distance > 1e-5
     logits = student.classify(feature)
-    terms = {"cross_entropy": F.cross_entropy(logits, LABELS), "similarity": weight * distance}
-    assert_formula(method, terms, [method.student], [student])
-    assert torch.equal(method.student_logits, logits)
+    assert_formula(method, logits, {"similarity": weight * distance}, (method.student, student))
 
 
 # Shortcuts that go one by one
@@ -540,11 +536,10 @@ def test_the_published_records_keep_their_ids():
     assert len(shared & rivals) >= 3 * 3  # the ResNet, the plain network and JointRD of table 3 are not trained again
 
 
-@pytest.mark.parametrize("what", ["traffic"])
-def test_the_matched_sizes_are_the_largest_that_cost_no_more_than_the_plain_network(what):
-    price = candidates.cost(what, 16)
+def test_the_matched_sizes_are_the_largest_that_cost_no_more_than_the_plain_network():
+    price = candidates.cost("traffic", 16)
     target = price(resnet(34, 10, "none", 8))
-    (match,) = (match for match in MATCHED[34, 8] if match.what == what)
+    (match,) = (match for match in MATCHED[34, 8] if match.what == "traffic")
     whole = resnet(34, 10, "all", 8)
     sizes = ratios(whole, match.round_to)
     larger = sizes[sizes.index(match.ratio) - 1]
