@@ -145,7 +145,9 @@ class Apart(ThreadPoolExecutor):
             child.start()
             theirs.close()
             self.children.add(child)
-            result = None if self.ended else ours.recv()
+            if self.ended:
+                return None
+            result = ours.recv()
             child.join()
             return result
         except (EOFError, OSError):
