@@ -67,11 +67,11 @@ def compared(profile: Profile, conditions: str = "") -> list[Row]:
     teachers = make_row(profile, depth, CROSS_ENTROPY, "all", conditions=conditions)
     rows = [teachers]
     for way in WAYS:
-        taught = Teaching(way.name, way.method.__name__, way.options, way.conv)
+        taught = Teaching(way.name, way.method, conv=way.conv)
         rows.append(make_row(profile, depth, taught, "none", teachers, conditions))
         if way.both:
             method, options = way.started_from_the_teacher()
-            heir = replace(taught, method=method.__name__, options=options)
+            heir = replace(taught, method=method, options=options)
             row = make_row(profile, depth, heir, "none", teachers, conditions)
             rows.append(replace(row, teaching=taught, heir=True))
     narrowed: set[int] = set()

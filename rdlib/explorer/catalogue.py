@@ -100,10 +100,10 @@ def known_ways(dataset: str) -> dict[tuple[str, str, frozenset[tuple[str, Any]]]
     """What the tables call a way of teaching, by its method, convolution and options; ways come before ablations."""
     named: list[tuple[str, str, Mapping[str, Any], str]] = []
     for way in WAYS:
-        named.append((way.name, way.method.__name__, way.options, way.conv))
+        named.append((way.name, way.method, {}, way.conv))
         if way.both:
             heir, inherited = way.started_from_the_teacher()
-            named.append((f"{way.name}, {HEIR}", heir.__name__, inherited, way.conv))
+            named.append((f"{way.name}, {HEIR}", heir, inherited, way.conv))
     named += [(taught.name, taught.method, taught.options, "plain") for taught in TAUGHT.values()]
     ablated = (one for one in ABLATIONS if issubclass(METHODS[one.method], JointRD))
     named += [(f"JointRD, {one.name}", one.method, one.options, one.conv) for one in ablated]

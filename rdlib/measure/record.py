@@ -9,7 +9,6 @@ import platform
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from rdlib import files
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.tables import in_store
-from rdlib.runs.provenance import code_digest, git, processor
+from rdlib.runs.provenance import code_origin, processor
 from rdlib.runs.store import RESULTS, Store
 
 FOLDER = RESULTS / "measured"
@@ -141,13 +140,9 @@ def rounded(value: Any) -> Any:
 
 def origin(*packages: str) -> dict[str, Any]:
     """Code, processor and versions of a measurement; no host name, no path."""
-    changes = git("status", "--porcelain", "--", "rdlib")
     model, flags = processor()
     return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
-        "code_sha256": code_digest(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **code_origin(),
         "cpu": model,
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),

@@ -1,17 +1,14 @@
 """The reviewers' question, accuracy side: the trained ResNet loses channels, keeps its shortcuts and is trained on."""
 
-from typing import Any
-
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
-from rdlib.methods import Taught
 from rdlib.models import STAGES, StagedResNet
+from rdlib.rivals.inherited import FromTeacher
 from rdlib.rivals.pruning import ROUND_TO, pruned
 
 
-class FineTuned(Taught):
+class FineTuned(FromTeacher):
     """Cross-entropy of the teacher without a share `ratio` of the channels of its first `stages` stages (`pruned`).
 
     The student, a network of the teacher's depth and width, is replaced by the pruned copy.
@@ -19,7 +16,6 @@ class FineTuned(Taught):
     """
 
     shapes_alone = False
-    starts_as_teacher = True
 
     def __init__(
         self,
@@ -41,31 +37,17 @@ class FineTuned(Taught):
         self.student = pruned(teacher, ratio, stages, round_to)
         self.train()
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        logits = self.student(images)
-        self.student_logits = logits.detach()
-        return {"cross_entropy": F.cross_entropy(logits, labels)}
-
     @classmethod
     def fitted(cls, network: StagedResNet, weights: dict[str, Tensor]) -> StagedResNet:
         """The network with every layer's channels as the weights have them."""
         for name, module in list(network.named_modules()):
-            shape = weights[f"{name}.weight"].shape if f"{name}.weight" in weights else None
-            if shape is None:
-                continue
-            new: Any = None
             if isinstance(module, nn.Conv2d):
-                new = nn.Conv2d(
-                    shape[1],
-                    shape[0],
-                    module.kernel_size,  # type: ignore[arg-type]
-                    module.stride,  # type: ignore[arg-type]
-                    module.padding,  # type: ignore[arg-type]
-                    bias=False,
-                )
+                made, inner, *kernel = weights[f"{name}.weight"].shape
+                how = (kernel, module.stride, module.padding)
+                network.set_submodule(name, nn.Conv2d(inner, made, *how, bias=False))  # type: ignore[arg-type]
             elif isinstance(module, nn.BatchNorm2d):
-                new = nn.BatchNorm2d(shape[0])
+                network.set_submodule(name, nn.BatchNorm2d(len(weights[f"{name}.weight"])))
             elif isinstance(module, nn.Linear):
-                new = nn.Linear(shape[1], shape[0])
-            network.set_submodule(name, new)
+                classes, inner = weights[f"{name}.weight"].shape
+                network.set_submodule(name, nn.Linear(inner, classes))
         return network

@@ -1,7 +1,7 @@
 """The reviewers' question, cost side: a ResNet made as cheap as a plain network while it keeps its shortcuts.
 
-It loses channels of a trained network (`prune`) or is built with fewer from the start (`narrow`). What cheap means is
-the caller's: `cost` takes a network and returns a number that never rises when channels go, such as its feature-map
+It loses channels of a trained network (`pruned`) or is built with fewer from the start. What cheap means is the
+caller's: `cost` takes a network and returns a number that never rises when channels go, such as its feature-map
 traffic, its planned peak or its multiply-additions.
 """
 
@@ -25,39 +25,22 @@ Size = TypeVar("Size")
 Cost = Callable[[nn.Module], float]
 
 
-def prune(
-    network: StagedResNet, cost: Cost, target: float, stages: int = STAGES, round_to: int = ROUND_TO
-) -> StagedResNet:
-    """The largest `pruned` copy of a network whose cost is at most the target.
-
-    Raises DeployError as `pruned` does, and where even the smallest copy costs more.
-    """
-    return pruned(network, ratio_within(network, cost, target, stages, round_to), stages, round_to)
-
-
-def narrow(
-    network_of_width: Callable[[int], nn.Module], cost: Cost, target: float, widths: Sequence[int] = range(4, 65, 4)
-) -> nn.Module:
-    """The widest network whose cost is at most the target. widths: to choose from, in channels of the first stage.
-
-    Raises DeployError where even the narrowest costs more.
-    """
-    return network_of_width(width_within(network_of_width, cost, target, widths))
-
-
 def ratio_within(
     network: StagedResNet, cost: Cost, target: float, stages: int = STAGES, round_to: int = ROUND_TO
 ) -> float:
-    """The smallest ratio at which the network, pruned, costs at most the target; `prune` says what is raised."""
-    return largest_within(
-        ratios(network, round_to), lambda ratio: pruned(network, ratio, stages, round_to), cost, target
-    )
+    """The smallest ratio at which the network, pruned, costs at most the target.
+
+    Raises DeployError as `pruned` does, and where even the smallest copy costs more.
+    """
+    sizes = ratios(network, round_to)
+    return largest_within(sizes, lambda ratio: pruned(network, ratio, stages, round_to), cost, target)
 
 
-def width_within(
-    network_of_width: Callable[[int], nn.Module], cost: Cost, target: float, widths: Sequence[int] = range(4, 65, 4)
-) -> int:
-    """The width that `narrow` builds."""
+def width_within(network_of_width: Callable[[int], nn.Module], cost: Cost, target: float, widths: Sequence[int]) -> int:
+    """The largest of the widths, in channels of the first stage, at which the network costs at most the target.
+
+    Raises DeployError where even the narrowest costs more.
+    """
     return largest_within(sorted(widths, reverse=True), network_of_width, cost, target)
 
 

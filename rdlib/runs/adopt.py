@@ -12,7 +12,7 @@ from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import pick_device, require_same_images
 from rdlib.runs.layout import load_into, read_weights
-from rdlib.runs.provenance import provenance
+from rdlib.runs.provenance import forget_peak_memory, provenance
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 from rdlib.train import evaluate
@@ -50,8 +50,7 @@ def adopt(
     network = resnet(depth, len(images.classes), "all", width, run.stem)
     load_into(network, weights, f"{file.name} does not fit ResNet-{depth} of width {width} for {dataset}")
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_peak_memory(device)
     started = time.perf_counter()
     test = evaluate(network, images, images.test)
     seconds = time.perf_counter() - started

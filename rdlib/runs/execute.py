@@ -1,7 +1,6 @@
 """Carry out a run: build its networks, train, evaluate, and leave a record that says where it came from."""
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from filelock import FileLock, Timeout
 
 from rdlib.distributed import joined, require_agreement, shard
 from rdlib.errors import ConfigError, RecordError
@@ -19,7 +19,6 @@ from rdlib.methods import Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.rivals.register import METHODS
-from rdlib.rivals.transfer import Transfer
 from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
 from rdlib.runs.run import Record, Run, defaults_of
 from rdlib.runs.store import Store
@@ -27,19 +26,16 @@ from rdlib.train import Epoch, evaluate, fit
 
 
 def build(run: Run, store: Store, num_classes: int) -> Method:
-    """The method of a run, its teacher from the store, its networks initialised from the run's seed."""
+    """The method of a run, its teacher from the store."""
     taught_by = teacher_of(run, store)
-    teacher = None if taught_by is None else store.network(taught_by)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        return assemble(run, teacher, num_classes)
+    return assemble(run, store.network(taught_by) if taught_by else None, num_classes)
 
 
 def teacher_of(run: Run, store: Store) -> Run | None:
     """The run of a run's teacher: on the same data set, that of a Transfer on another. Raises ConfigError otherwise."""
     if run.teacher is None:
         return None
-    if METHODS[run.method] is not Transfer:
+    if run.method != "Transfer":
         return store.run(run.dataset, run.teacher)
     source = store.run(None, run.teacher)
     if source.dataset == run.dataset:
@@ -48,14 +44,17 @@ def teacher_of(run: Run, store: Store) -> Run | None:
 
 
 def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
-    """Networks and method of a run, from torch's global generator; the student first, so that every method starts a
+    """Networks and method of a run, initialised from its seed alone; the student first, so that every method starts a
     student of the same kind and seed from the same weights."""
-    student = run.student(num_classes)
-    if run.trains_teacher:
-        teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
-    networks = [student] if teacher is None else [student, teacher]
-    make = cast(Any, METHODS[run.method])
-    return make(*networks, **run.options)  # type: ignore[no-any-return]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        networks = [run.student(num_classes)]
+        if run.trains_teacher:
+            teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
+        if teacher is not None:
+            networks.append(teacher)
+        make: Callable[..., Method] = METHODS[run.method]
+        return make(*networks, **run.options)
 
 
 def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
@@ -65,7 +64,8 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     one writes. Raises before training when the store cannot be written, or the processes differ in code or data.
     """
     store.require_writable()
-    with joined(pick_device(device)) as device, locked(store.checkpoint_path(run)), memory_named(run):
+    checkpoint = store.checkpoint_path(run)
+    with joined(pick_device(device)) as device, locked(checkpoint), memory_named(run):
         if device.type == "cuda":
             torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
@@ -73,7 +73,6 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
-        checkpoint = store.checkpoint_path(run)
         told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
         epochs = list(fit(method, images, run.recipe, seed=run.seed, **told))
         test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
@@ -98,17 +97,18 @@ def locked(checkpoint: Path) -> Iterator[None]:
         return
     path = checkpoint.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RecordError("another process trains this run now: wait for it, or stop it") from error
-        except OSError:  # a file system without locks: go on without
-            pass
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RecordError("another process trains this run now: wait for it, or stop it") from error
+    except (OSError, NotImplementedError):  # a file system without locks: go on without
+        pass
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextlib.contextmanager
@@ -187,8 +187,3 @@ def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedRe
         say(f"the weights of {run.id} are not here, training them again: {run.label}")
         train(run, store)
     return store.network(run)
-
-
-def train_or_load(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
-    """The run's record; trains only where there is none."""
-    return store.record(run) or train(run, store, device, progress)

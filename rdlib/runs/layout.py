@@ -87,13 +87,12 @@ def load_into(network: StagedResNet, weights: dict[str, Tensor], misfit: str) ->
     classes, ours = weights.get("fc.bias", network.fc.bias).numel(), network.fc.out_features
     if classes != ours:
         raise CheckpointError(f"{misfit}: it tells {classes} classes apart where the data set has {ours}")
-    for name, tensor in expected.items():
-        if name not in weights and not name.endswith("num_batches_tracked"):
-            raise CheckpointError(f"{misfit}: it has no {name}")
-        found, wanted = list(weights.get(name, tensor).shape), list(tensor.shape)
-        if found != wanted:
-            raise CheckpointError(f"{misfit}: its {name} is {found} where {wanted} is needed")
-    for name in weights:
+    for name in expected | weights:
         if name not in expected:
             raise CheckpointError(f"{misfit}: there is no place for its {name}")
+        if name not in weights and not name.endswith("num_batches_tracked"):
+            raise CheckpointError(f"{misfit}: it has no {name}")
+        found, wanted = (list(of.get(name, expected[name]).shape) for of in (weights, expected))
+        if found != wanted:
+            raise CheckpointError(f"{misfit}: its {name} is {found} where {wanted} is needed")
     network.load_state_dict(expected | weights)

@@ -27,12 +27,7 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
     else:
         name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
         memory = peak_resident_bytes()
-    changes = git("status", "--porcelain", "--", "rdlib")
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),  # None where there is no git, as on a bare GPU machine
-        "code_sha256": code_digest(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    return code_origin() | {
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1),
         "device": name,
@@ -47,6 +42,17 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
             "numpy": np.__version__,
         },
         "data_sha256": data.sha256,
+    }
+
+
+def code_origin() -> dict[str, Any]:
+    """The code that makes a record now; commit and dirty are None where there is no git, as on a bare GPU machine."""
+    changes = git("status", "--porcelain", "--", "rdlib")
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "code_sha256": code_digest(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -1,9 +1,4 @@
-"""A run is a value, its id a hash of that value, and its record one JSON file that nothing else can have written.
-
-A store is a folder with `runs/<dataset>/<id>.json` (records, committed) and `weights/<dataset>/<id>.safetensors`
-(and checkpoints; git-ignored). Weights made again that differ have their record in `repeated/` (git-ignored too).
-`results/` is the published store.
-"""
+"""A run is a value, its id a hash of that value, and its record one JSON file that nothing else can have written."""
 
 import inspect
 import json

@@ -1,6 +1,10 @@
-"""A store: a folder of records and weights, written so that nothing is ever half there or overwritten."""
+"""A store: a folder of records and weights, written so that nothing is ever half there or overwritten.
 
-import os
+It has `runs/<dataset>/<id>.json` (records, committed) and `weights/<dataset>/<id>.safetensors` (and checkpoints;
+git-ignored). Weights made again that differ have their record in `repeated/` (git-ignored too). `results/` is the
+published store.
+"""
+
 import shlex
 from pathlib import Path
 
@@ -8,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import sha256_of
+from rdlib.files import require_writable, sha256_of, whole, write
 from rdlib.models import StagedResNet
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Record, Run
@@ -77,15 +81,12 @@ class Store:
 
     def require_writable(self) -> None:
         """Raise RecordError now rather than after hours of training."""
-        for folder in (self.root / "runs", self.root / "weights"):
-            probe = folder / f".writable-{os.getpid()}"
+        for folder in ("runs", "weights"):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                probe.touch()
-                probe.unlink()
+                require_writable(self.root / folder / "any")
             except OSError as error:
                 raise RecordError(
-                    f"cannot write into the store's {folder.name}/ ({error.strerror}): "
+                    f"cannot write into the store's {folder}/ ({error.strerror}): "
                     "make it writable or choose another --store"
                 ) from error
 
@@ -95,22 +96,14 @@ class Store:
         A record, once there, stands. Where a run is repeated, e.g. on another GPU for its lost weights, and rounds
         otherwise, the new weights' own record goes to `repeated/`. Returns the record that stands.
         """
-        run, weights, old = record.run, self.weights_path(record.run), self.record(record.run)
-        path = self.repeated_path(run) if old else self.record_path(run)
-        for folder in (weights.parent, path.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        temporary = weights.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        run, old = record.run, self.record(record.run)
+        with whole(self.weights_path(run)) as temporary:
             save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
             record.provenance["weights_sha256"] = sha256_of(temporary)
-            os.replace(temporary, weights)
-            if old and old.provenance["weights_sha256"] == record.provenance["weights_sha256"]:
-                return old
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(record.to_json())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if old is None:
+            write(self.record_path(run), record.to_json())
+        elif old.provenance["weights_sha256"] != record.provenance["weights_sha256"]:
+            write(self.repeated_path(run), record.to_json())
         return old or record
 
 

@@ -8,7 +8,7 @@ from rdlib.errors import SweepError
 from rdlib.runs.progress import Status, describe
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
-from rdlib.runs.workers import DIED, Result, hired
+from rdlib.runs.workers import DIED, Result, attempt, hired
 
 ATTEMPTS = 2  # of a run whose process died without a word, e.g. for lack of memory
 
@@ -57,12 +57,12 @@ def sweep(
     todo, outcome = missing(runs, store), Outcome()
     attempts = dict.fromkeys(todo, 0)
     running: dict[Future[Result], Run] = {}
-    with hired(todo, store, jobs, device, scheduler) as crew, Status(todo, crew.size) as status:
+    with hired(todo, store, jobs, device, scheduler) as (executor, size), Status(todo, size) as status:
         while todo or running:
-            while len(running) < crew.size and (run := ready(todo, running.values())):
+            while len(running) < size and (run := ready(todo, running.values())):
                 todo.remove(run)
                 status.started(run)
-                running[crew.submit(run, store, device)] = run
+                running[executor.submit(attempt, run, store, device)] = run
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 run, result = running.pop(future), outcome_of(future)
                 attempts[run] += 1

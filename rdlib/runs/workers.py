@@ -4,19 +4,23 @@ All three are a `concurrent.futures.Executor`, so the sweep does not know which.
 that a record does not depend on what ran beside it.
 """
 
+import multiprocessing
 import os
-import pickle
 import queue
+import signal
 import socket
-import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.images import load
@@ -25,6 +29,7 @@ from rdlib.runs.provenance import code_digest
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
+Crew = tuple[Executor, int]  # and how many runs it takes at a time
 Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
 DIED = "its worker process died (out of memory?): try fewer --jobs"
 ANSWER_WITHIN = "10s"  # for a Dask scheduler
@@ -47,22 +52,11 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
         torch.set_num_threads(threads)
 
 
-@dataclass
-class Crew:
-    """An executor and how many runs it takes at a time."""
-
-    executor: Executor
-    size: int
-
-    def submit(self, run: Run, store: Store, device: str | None) -> "Future[Result]":
-        return self.executor.submit(attempt, run, store, device)
-
-
 @contextmanager
 def hired(
     runs: Sequence[Run], store: Store, jobs: int | None, device: str | None, scheduler: str | None
 ) -> Iterator[Crew]:
-    """The crew for these runs; leaving the block for any reason ends its local processes at once.
+    """Where these runs train, and how many at a time; leaving the block in any way ends its local processes at once.
 
     jobs: runs at a time here; by default one a GPU, or one a core. scheduler: address of a Dask scheduler instead.
     """
@@ -78,11 +72,11 @@ def hired(
     if jobs < 1:
         raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if jobs == 1:
-        yield Crew(Here(), 1)
+        yield Here(), 1
         return
     apart = Apart([devices[i % len(devices)] for i in range(jobs)])
     try:
-        yield Crew(apart, jobs)
+        yield apart, jobs
     finally:
         apart.end()
 
@@ -104,21 +98,21 @@ class Here(Executor):
         return future
 
 
-# The child's end of a pipe to its parent is its standard input, which ends when the parent does, however that dies.
-CHILD = """
-import os, pickle, sys, threading
-result = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)
-sys.path[:] = pickle.load(sys.stdin.buffer)
-work, arguments = pickle.load(sys.stdin.buffer)
-def watch():
-    while os.read(0, 1):
-        pass
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def answer(pipe: Connection, work: Callable[..., Any], *arguments: Any) -> None:
+    """In a child: send what the work gives; end with the parent, however that dies."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    tqdm.set_lock(threading.RLock())  # its own holds a semaphore, and one lost with a killed child is complained of
+    pipe.send(work(*arguments))
+
+
+def end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
-threading.Thread(target=watch, daemon=True).start()
-pickle.dump(work(*arguments), result)
-result.close()
-"""
 
 
 class Apart(ThreadPoolExecutor):
@@ -128,11 +122,15 @@ class Apart(ThreadPoolExecutor):
     """
 
     def __init__(self, devices: Sequence[str]):
-        super().__init__(len(devices))
+        # Ctrl-C is for the sweep, which then ends its children: these inherit that their thread blocks the signal.
+        # multiprocessing's resource tracker would unblock it in the thread that starts the first child.
+        resource_tracker.ensure_running()
+        block = (signal.SIG_BLOCK, {signal.SIGINT})
+        super().__init__(len(devices), initializer=signal.pthread_sigmask, initargs=block)
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for device in devices:
             self.free.put(device)
-        self.children: set[subprocess.Popen[bytes]] = set()
+        self.children: set[SpawnProcess] = set()
         self.ended = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
@@ -141,32 +139,25 @@ class Apart(ThreadPoolExecutor):
 
     def in_child(self, work: Callable[..., Any], run: Run, store: Store) -> Any:
         device = self.free.get()
+        ours, theirs = SPAWN.Pipe(duplex=False)
+        child = SPAWN.Process(target=answer, args=(theirs, work, run, store, device))
         try:
-            return self.in_process(work, run, store, device)
-        finally:
-            self.free.put(device)
-
-    def in_process(self, work: Callable[..., Any], run: Run, store: Store, device: str) -> Any:
-        # A session of its own: Ctrl-C is for the sweep, which then ends its children.
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-        )
-        self.children.add(child)
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
+            child.start()
+            theirs.close()
+            self.children.add(child)
             if self.ended:
                 return None
-            for part in (sys.path, (work, (run, store, device))):
-                child.stdin.write(pickle.dumps(part))
-            child.stdin.flush()
-            return pickle.load(child.stdout)
-        except (EOFError, OSError, pickle.UnpicklingError):
+            result = ours.recv()
+            child.join()
+            return result
+        except (EOFError, OSError):
             return None
         finally:
-            child.kill()
-            child.communicate()
+            if child.pid is not None:
+                child.kill()
+                child.join()
             self.children.discard(child)
+            self.free.put(device)
 
     def end(self) -> None:
         """Kill what still trains; finished epochs are in its checkpoint."""
@@ -178,55 +169,54 @@ class Apart(ThreadPoolExecutor):
 
 @contextmanager
 def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Crew]:
-    """A crew of Dask workers, checked first to have this code, these data and this store (a shared file system).
+    """The workers of a Dask cluster, checked first to have this code, these data and this store (a shared file system).
 
     Raises ConfigError where the scheduler does not answer, has no workers, or a worker differs.
     """
-    try:
-        from distributed import Client
-        from distributed.comm.addressing import parse_address, parse_host_port
-    except ImportError as error:
-        raise ConfigError("--scheduler needs the package distributed, which is not installed") from error
+    from distributed import Client  # half a second, and most sweeps stay on one machine
+    from distributed.comm.addressing import parse_address, parse_host_port
+
     try:
         # Asked plainly first: a client that finds nobody leaves threads of its own behind.
-        place = parse_host_port(parse_address(address)[1])
-        socket.create_connection(place, timeout=10).close()
+        socket.create_connection(parse_host_port(parse_address(address)[1]), timeout=10).close()
         client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
     with client:
-        probe = store.root / f".sweep-{os.getpid()}"
-        probe.touch()
-        try:
-            names = sorted({run.dataset for run in runs})
-            mine = facts(names, store, probe.name)
-            try:
-                answers = client.run(facts, names, store, probe.name)
-            except Exception as error:  # whatever a worker without our packages raises
-                raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
-            for worker, theirs in answers.items():
-                for key, value in mine.items():
-                    if theirs[key] != value:
-                        raise ConfigError(
-                            f"Dask worker {worker}: {key} is {theirs[key]}, here {value}: make them equal"
-                        )
-        finally:
-            probe.unlink()
+        require_equal_workers(client, sorted({run.dataset for run in runs}), store)
         threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]
         if set(threads) != {1}:  # with several threads, runs would draw from each other's random numbers
             raise ConfigError(
                 f"the Dask workers have {threads or 'no'} threads, each needs one: "
                 f"start them with `dask worker {address} --nthreads 1`"
             )
-        yield Crew(client.get_executor(pure=False), len(threads))  # type: ignore[no-untyped-call]
+        yield client.get_executor(pure=False), len(threads)  # type: ignore[no-untyped-call]
 
 
-def facts(datasets: Sequence[str], store: Store, probe: str) -> dict[str, str]:
-    """What must be equal wherever runs of one sweep train."""
+def require_equal_workers(client: Any, datasets: Sequence[str], store: Store) -> None:
+    """Raise ConfigError with the first thing in which a Dask worker differs from this process."""
+    probe = store.root / f".sweep-{os.getpid()}"
+    probe.touch()
+    try:
+        here = surroundings(datasets, probe)
+        try:
+            answers = client.run(surroundings, datasets, probe)
+        except Exception as error:  # whatever a worker without our packages raises
+            raise ConfigError(f"a Dask worker cannot run rdlib ({error}): start it in this environment") from error
+    finally:
+        probe.unlink()
+    for worker, there in answers.items():
+        for key, value in here.items():
+            if there[key] != value:
+                raise ConfigError(f"Dask worker {worker}: {key} is {there[key]}, here {value}: make them equal")
+
+
+def surroundings(datasets: Sequence[str], probe: Path) -> dict[str, str]:
+    """What must be equal wherever runs of one sweep train; the probe is a file in their store."""
     found = {"rdlib's code": code_digest()[:12], "torch": torch.__version__}
     for name in datasets:
         try:
             found[f"data set {name}"] = load(name).sha256[:12]
         except RdlibError as error:
             found[f"data set {name}"] = f"absent ({error})"
-    return found | {"the store": "visible" if (store.root / probe).exists() else "not visible"}
+    return found | {"the store": "visible" if probe.exists() else "not visible"}

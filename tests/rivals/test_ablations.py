@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from test_methods import LAMBDA, gradients, network
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import gradients, network
 
 from rdlib.errors import ConfigError
 from rdlib.losses import margin_distance, negative_margin
@@ -24,6 +24,7 @@ from rdlib.rivals.ablations import (
     WithoutMixedDistance,
 )
 
+LAMBDA = 1e-3
 OWN = ["cross_entropy", "distance"]
 KEPT = {
     WithoutMixedCrossEntropy: [*OWN, "mixed_1_distance", "mixed_2_distance", "mixed_3_distance"],

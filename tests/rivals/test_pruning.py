@@ -1,6 +1,5 @@
 """A pruned or narrowed network is the largest within the cost, still trains, and folds and exports like any other."""
 
-import copy
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from trained import assert_same, snapshot
 
 from rdlib.deploy.export import INPUT, export, session
 from rdlib.deploy.fold import fold
@@ -18,8 +18,6 @@ from rdlib.rivals.pruning import (
     ROUND_TO,
     fewest_stages,
     largest_within,
-    narrow,
-    prune,
     pruned,
     ratio_within,
     ratios,
@@ -73,34 +71,32 @@ def test_pruned_within_the_cost_and_the_next_larger_network_is_not(depth, share)
     target = share * parameters(network)
     ratio = ratio_within(network, parameters, target)
     larger = ratios(network)[ratios(network).index(ratio) - 1]
-    assert parameters(prune(network, parameters, target)) <= target < parameters(pruned(network, larger))
+    assert parameters(pruned(network, ratio)) <= target < parameters(pruned(network, larger))
 
 
 def test_narrowed_within_the_cost_and_the_next_wider_network_is_not():
     def of_width(width):
         return resnet(18, 10, "all", width)
 
-    target, widths = parameters(of_width(10)), (16, 4, 8, 12)
-    assert width_within(of_width, parameters, target, widths) == 8
-    assert parameters(narrow(of_width, parameters, target, widths)) == parameters(of_width(8)) <= target
-    assert target < parameters(of_width(12))
+    assert width_within(of_width, parameters, parameters(of_width(10)), (16, 4, 8, 12)) == 8
+    assert width_within(of_width, parameters, 1e12, (4, 8, 6)) == 8
+    with pytest.raises(DeployError, match="cannot be reached"):
+        width_within(of_width, parameters, 1, (4, 8))
 
 
 def test_a_target_above_the_whole_network_leaves_it_whole(images):
     network = small().eval()
-    same = prune(network, parameters, parameters(network))
+    assert ratio_within(network, parameters, parameters(network)) == 0
+    same = pruned(network, 0)
     torch.testing.assert_close(same(images), network(images), rtol=0, atol=0)
-    assert width_within(lambda width: resnet(18, 10, "all", width), parameters, 1e12, (4, 8, 6)) == 8
 
 
 def test_an_unreachable_target_says_what_was_reached():
     network = small()
     least = parameters(pruned(network, ratios(network)[-1]))
-    for search in (ratio_within, fewest_stages, prune):
+    for search in (ratio_within, fewest_stages):
         with pytest.raises(DeployError, match=f"cannot be reached: the smallest network tried still costs {least:,}"):
             search(network, parameters, least - 1)
-    with pytest.raises(DeployError, match="cannot be reached"):
-        narrow(lambda width: resnet(18, 10, "all", width), parameters, 1, (4, 8))
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -181,7 +177,7 @@ def test_the_least_important_channels_go():
 
 def test_the_given_network_stays_as_it_is_and_gives_the_same_result_again():
     network = small().eval().requires_grad_(False)
-    before = copy.deepcopy(network.state_dict())
+    before = snapshot(network)
     with torch.no_grad():
         one, other = (pruned(network, 0.5) for _ in range(2))
     assert not network.training
@@ -190,10 +186,8 @@ def test_the_given_network_stays_as_it_is_and_gives_the_same_result_again():
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert network.stage_channels == [16, 32, 64, 128]
     assert one.stage_channels == [8, 16, 32, 64]
-    for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
-    for name, tensor in one.state_dict().items():
-        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
+    assert_same(network, before)
+    assert_same(one, other.state_dict())
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -226,7 +220,7 @@ def test_an_exported_pruned_network_computes_the_same_and_still_adds(images, tmp
 )
 def test_what_cannot_be_pruned_is_named(network, sentence):
     with pytest.raises(DeployError, match=sentence):
-        prune(network(), parameters, 1000)
+        ratio_within(network(), parameters, 1000)
 
 
 def test_the_number_of_stages_is_one_to_four():

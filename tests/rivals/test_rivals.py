@@ -6,19 +6,11 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from networks import randomise
-from test_methods import assert_same, gradients, snapshot
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import as_if_trained, assert_same, gradients, network, snapshot
 
-from rdlib.convolutions import (
-    CONVOLUTIONS,
-    Architecture,
-    DiracConv2d,
-    Reparametrised,
-    RepVGGConv2d,
-    StagedResNet,
-    resnet,
-)
+from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d
 from rdlib.deploy.export import export
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
@@ -29,14 +21,13 @@ from rdlib.experiments.tables import rows_of
 from rdlib.losses import attention_distance
 from rdlib.measure import candidates
 from rdlib.methods import JointRD, Taught
+from rdlib.models import Architecture, StagedResNet, resnet
 from rdlib.recipe import Recipe
-from rdlib.rivals.attention import AttentionTransfer
+from rdlib.rivals.distillation import AttentionTransfer, Hints, SimilarityPreserving
 from rdlib.rivals.finetuned import FineTuned
-from rdlib.rivals.hints import Hints
 from rdlib.rivals.inherited import Inherited
 from rdlib.rivals.pruning import pruned, ratios
 from rdlib.rivals.register import METHODS
-from rdlib.rivals.similarity import SimilarityPreserving
 from rdlib.rivals.tailor import SkipRemoval, blocks
 from rdlib.runs.execute import assemble, build
 from rdlib.runs.execute import train as train_run
@@ -49,30 +40,6 @@ LABELS = torch.tensor([3, 1, 4, 1])
 
 def pictures(side: int = 16, number: int = 4, channels: int = 3) -> Tensor:
     return torch.randn(number, channels, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-
-
-def as_if_trained(module: nn.Module) -> nn.Module:
-    """In float64; no BatchNorm and no Dirac scale is in its initial state, where many mistakes cancel."""
-    for part in module.double().modules():
-        if isinstance(part, nn.BatchNorm2d):
-            for tensor, low in (
-                (part.weight, 0.5),
-                (part.running_var, 0.5),
-                (part.bias, -0.5),
-                (part.running_mean, -0.5),
-            ):
-                nn.init.uniform_(tensor, low, low + 1)
-        elif isinstance(part, Reparametrised):
-            for scale in part.undecayed():
-                nn.init.uniform_(scale, 0.2, 1.0)
-    return module
-
-
-def network(
-    shortcuts: str = "none", seed: int = 0, depth: int = 18, width: int = 4, conv: str = "plain"
-) -> StagedResNet:
-    torch.manual_seed(seed)
-    return as_if_trained(resnet(depth, 10, shortcuts, width, conv=conv))
 
 
 def small(counts: tuple[int, ...] = (2, 1, 1, 1), classes: int = 10, width: int = 4, **fields: str) -> StagedResNet:
@@ -271,15 +238,19 @@ def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
 # Losses of the rivals
 
 
-def assert_formula(method: Taught, terms: dict[str, Tensor], parts: list[nn.Module], copies: list[nn.Module]) -> None:
-    """The method's terms and gradients are those of the terms written out with the copies of its parts."""
+def assert_formula(
+    method: Taught, logits: Tensor, term: dict[str, Tensor], *pairs: tuple[nn.Module, nn.Module]
+) -> None:
+    """Logits, terms and gradients are those written out with the copies of the method's parts (pairs of both)."""
+    terms = {"cross_entropy": F.cross_entropy(logits, LABELS)} | term
     found = method.losses(pictures(), LABELS, 0.3)
+    assert torch.equal(method.student_logits, logits)
     assert list(found) == list(terms)
-    for name, term in terms.items():
-        torch.testing.assert_close(found[name], term, rtol=1e-10, atol=0, msg=name)
+    for name, expected in terms.items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=0, msg=name)
     sum(found.values()).backward()
     sum(terms.values()).backward()
-    for part, twin in zip(parts, copies, strict=True):
+    for part, twin in pairs:
         expected = gradients(twin)
         assert expected.keys() == gradients(part).keys() == dict(part.named_parameters()).keys()
         for name, gradient in gradients(part).items():
@@ -298,12 +269,8 @@ def test_hints_are_their_formula(options, weight):
         hint = teacher.layer2(teacher.layer1(teacher.stem(pictures())))
     assert (guided.shape[1], hint.shape[1]) == (8, 12)
     mapped = torch.einsum("oc,nchw->nohw", regressor.weight[:, :, 0, 0], guided) + regressor.bias.view(-1, 1, 1)
-    terms = {
-        "cross_entropy": F.cross_entropy(logits, LABELS),
-        "hint": weight * (mapped - hint).square().sum() / hint.numel(),
-    }
-    assert_formula(method, terms, [method.student, method.regressor], [student, regressor])
-    assert torch.equal(method.student_logits, logits)
+    term = {"hint": weight * (mapped - hint).square().sum() / hint.numel()}
+    assert_formula(method, logits, term, (method.student, student), (method.regressor, regressor))
 
 
 def distance_by_hand(student: Tensor, teacher: Tensor) -> Tensor:
@@ -325,9 +292,7 @@ def test_attention_transfer_is_its_formula(options, weight):
         ours, theirs = stage(ours), reference(theirs).detach()
         distance = distance + distance_by_hand(ours, theirs)
     logits = student.classify(ours)
-    terms = {"cross_entropy": F.cross_entropy(logits, LABELS), "attention": weight * distance}
-    assert_formula(method, terms, [method.student], [student])
-    assert torch.equal(method.student_logits, logits)
+    assert_formula(method, logits, {"attention": weight * distance}, (method.student, student))
 
 
 def test_the_attention_distance_knows_no_scale_and_no_number_of_channels():
@@ -361,9 +326,7 @@ def test_similarity_preserving_is_its_formula(options, weight):
     distance = sum(((one - two) ** 2).sum() for one, two in zip(*rows, strict=True)) / 4**2
     assert distance > 1e-5
     logits = student.classify(feature)
-    terms = {"cross_entropy": F.cross_entropy(logits, LABELS), "similarity": weight * distance}
-    assert_formula(method, terms, [method.student], [student])
-    assert torch.equal(method.student_logits, logits)
+    assert_formula(method, logits, {"similarity": weight * distance}, (method.student, student))
 
 
 # Shortcuts that go one by one
@@ -573,11 +536,10 @@ def test_the_published_records_keep_their_ids():
     assert len(shared & rivals) >= 3 * 3  # the ResNet, the plain network and JointRD of table 3 are not trained again
 
 
-@pytest.mark.parametrize("what", ["traffic"])
-def test_the_matched_sizes_are_the_largest_that_cost_no_more_than_the_plain_network(what):
-    price = candidates.cost(what, 16)
+def test_the_matched_sizes_are_the_largest_that_cost_no_more_than_the_plain_network():
+    price = candidates.cost("traffic", 16)
     target = price(resnet(34, 10, "none", 8))
-    (match,) = (match for match in MATCHED[34, 8] if match.what == what)
+    (match,) = (match for match in MATCHED[34, 8] if match.what == "traffic")
     whole = resnet(34, 10, "all", 8)
     sizes = ratios(whole, match.round_to)
     larger = sizes[sizes.index(match.ratio) - 1]

@@ -11,7 +11,7 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.images.dataset import Dataset
 from rdlib.models import StagedResNet, plain, resnet
 from rdlib.recipe import Recipe
-from rdlib.rivals.transfer import Transfer
+from rdlib.rivals.inherited import Transfer
 from rdlib.runs.execute import build, train, with_weights
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store

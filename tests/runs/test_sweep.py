@@ -17,7 +17,8 @@ import torch
 from rdlib.errors import ConfigError, DataError, RecordError
 from rdlib.recipe import Recipe
 from rdlib.runs import execute as experiment
-from rdlib.runs.run import Record, Run, workers
+from rdlib.runs import workers
+from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 from rdlib.runs.sweep import missing, sweep
 
@@ -90,7 +91,9 @@ def test_a_teacher_without_weights_is_retrained_for_a_missing_student_only(famil
     assert not outcome.failures
 
 
-@pytest.mark.parametrize("error", [DataError("no disk of mine"), ValueError("no disk of mine")])
+@pytest.mark.parametrize(
+    "error", [DataError("no disk of mine"), RuntimeError("Error(s): no disk of mine\n\tand a page more")]
+)
 def test_a_failing_run_is_listed_with_its_students_and_the_others_go_on(error, family, store, monkeypatch):
     student, other_student, teacher, other_teacher = family
 
@@ -105,15 +108,6 @@ def test_a_failing_run_is_listed_with_its_students_and_the_others_go_on(error, f
     assert outcome.failures.keys() == {teacher, student}
     assert "no disk of mine" in outcome.failures[teacher]
     assert outcome.failures[student] == f"its teacher {teacher.id} failed"
-    assert all("\n" not in sentence for sentence in outcome.failures.values())
-
-
-def test_a_failure_is_one_sentence_even_where_the_exception_is_a_page(family, store, monkeypatch):
-    def train(*arguments: Any, **named: Any) -> Record:
-        raise RuntimeError("Error(s) in loading\n\tmissing keys\n\tand a page more")
-
-    monkeypatch.setattr(workers, "train", train)
-    outcome = sweep(family[2:], store, jobs=1, device="cpu")
     assert all("\n" not in sentence for sentence in outcome.failures.values())
 
 
@@ -212,7 +206,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that on
 sys.path.insert(0, {tests!r})
 from test_sweep import digits_runs
-from rdlib.runs.run import Store
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import sweep
 print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").failures)
 """
@@ -220,8 +214,9 @@ print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").fai
 
 def start_sweep(folder: Path) -> "subprocess.Popen[bytes]":
     """A sweep in a process of its own, as a user starts it; it holds no script that children could run again."""
-    code = SWEEP.format(tests=str(Path(__file__).parents[1]))
-    return subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, start_new_session=True)
+    code = SWEEP.format(tests=str(Path(__file__).parent))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code, folder], **pipes, start_new_session=True)
 
 
 def children_of(pid: int) -> list[int]:
@@ -234,7 +229,7 @@ def alive(pid: int) -> bool:
     return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -280,8 +275,9 @@ def test_ctrl_c_ends_the_children_and_keeps_their_epochs(store):
     children = children_of(process.pid)
     assert children
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode
+    assert not [word for word in (b"spawn_main", b"leaked") if word in told], told  # of the children not a word
     wait_until(lambda: not any(map(alive, children)))
     assert any(epochs_done(store, digits_runs(epochs=8)))
 
@@ -334,5 +330,5 @@ def test_runs_share_the_gpus(monkeypatch):
     monkeypatch.setattr(workers, "Apart", lambda devices: seen.append(devices) or workers.Here())
     monkeypatch.setattr(workers.Here, "end", lambda self: None, raising=False)
     for jobs, expected in ((None, ["cuda:0", "cuda:1"]), (3, ["cuda:0", "cuda:1", "cuda:0"])):
-        with workers.hired([], Store("unused"), jobs, None, None) as crew:
-            assert (crew.size, seen.pop()) == (len(expected), expected)
+        with workers.hired([], Store("unused"), jobs, None, None) as (_, size):
+            assert (size, seen.pop()) == (len(expected), expected)
