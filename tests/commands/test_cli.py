@@ -1,17 +1,30 @@
 """The command line: bad input ends in one sentence and exit code 2, a failed run in 1, an interrupt in 130."""
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from rdlib import __main__ as cli
+from rdlib.__main__ import main
+from rdlib.commands import data as data_command
+from rdlib.commands import known, options
+from rdlib.commands import main as cli
+from rdlib.commands import measure as measure_command
+from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import DataError
 from rdlib.images import dataset as data
-from rdlib.runs.store import Store
+from rdlib.images.photographs import GET
+from rdlib.images.sources import IMAGENET, KNOWN
+from rdlib.measure.engines import ENGINES, TOLERANCES
+from rdlib.measure.latency_record import Settings
+from rdlib.recipe import Recipe
+from rdlib.runs.run import Run
+from rdlib.runs.store import RESULTS, Store
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -23,11 +36,19 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rdlib", *arguments])
         with pytest.raises(SystemExit) as caught:
-            cli.main()
+            main()
         out, err = capsys.readouterr()
         return int(caught.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*arguments: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rdlib.runs.execute.train", train)
 
 
 def small(store: Store, *more: str) -> Sequence[str]:
@@ -141,30 +162,16 @@ def test_train_trains_once_shows_its_record_and_repeats_it_on_demand(command, st
 
 
 def test_train_takes_every_option_into_the_run(command, store, tiny_runs):
-    flags = [
-        "--method",
-        "JointRD",
-        "--depth",
-        "34",
-        "--shortcuts",
-        "downsample",
-        "--seed",
-        "3",
-        "--schedule",
-        "cosine",
-        "--holdout",
-        "tune",
-    ]
-    flags += ["--learning-rate", "0.02", "--weight-decay", "0.001", "--no-flip"]
-    options = ["--option", "regime=joint", "--option", "quarter=true", "--option", "m_min=0"]
-    code, *_ = command(*small(store, *flags, *options))
+    flags = "--method JointRD --depth 34 --shortcuts downsample --seed 3 --schedule cosine --holdout tune --no-flip"
+    flags += " --learning-rate 0.02 --weight-decay 0.001 --option regime=joint --option quarter=true --option m_min=0"
+    code, *_ = command(*small(store, *flags.split()))
     assert code == 0
     (record,) = store.records()
     expected = tiny_runs(
         "JointRD", "downsample", 3, depth=34, options={"regime": "joint", "quarter": True, "m_min": 0.0}
     )
-    recipe = cli.Recipe(2, 16, 0.02, "cosine", weight_decay=0.001, crop_padding=1, flip=False, holdout="tune")
-    assert record.run == cli.Run(**vars(expected) | {"recipe": recipe})
+    recipe = Recipe(2, 16, 0.02, "cosine", weight_decay=0.001, crop_padding=1, flip=False, holdout="tune")
+    assert record.run == Run(**vars(expected) | {"recipe": recipe})
 
 
 def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monkeypatch):
@@ -180,22 +187,32 @@ def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monke
     assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 6
 
 
-def test_an_interrupt_exits_with_130(command, store, tiny_runs, monkeypatch):
-    def train(*arguments: Any, **named: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "train_run", train)
+def test_an_interrupt_says_how_to_go_on_and_exits_with_130(command, store, tiny_runs, interrupted):
     code, _, err = command(*small(store))
-    assert code == 130
-    assert "Traceback" not in err
+    assert (code, err.count("\n")) == (130, 1)
+    assert "run the same command again" in err
 
 
-def test_an_interrupt_says_how_to_go_on(command, store, tiny_runs, monkeypatch):
-    def train(*arguments: Any, **named: Any) -> None:
-        raise KeyboardInterrupt
+INTERRUPTING = """
+import sys
 
-    monkeypatch.setattr(cli, "train_run", train)
-    assert "run the same command again" in command(*small(store))[2]
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from rdlib.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_an_interrupt_during_imports_is_one_sentence_too(module, tmp_path):
+    code = INTERRUPTING.format(module=module)
+    arguments = [sys.executable, "-c", code, "sweep", "quick", "--list", "--store", str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
 
 
 def test_a_damaged_record_is_named(command, store, tiny_runs):
@@ -210,7 +227,8 @@ def test_a_damaged_record_is_named(command, store, tiny_runs):
 
 def test_a_run_of_a_profile_is_trained_by_its_id(command, store, tiny_runs, monkeypatch):
     run = tiny_runs()
-    monkeypatch.setattr("rdlib.__main__.runs_of", lambda rows: [run])
+    monkeypatch.setattr("rdlib.experiments.tables.runs_of", lambda rows: [run])
+    monkeypatch.setattr(known, "INDEX", store.root / "absent.json")
     assert command("train", "--run", run.id, "--store", str(store.root))[0] == 0
     assert [record.run for record in store.records()] == [run]
     code, out, _ = command("train", "--run", run.id, "--store", str(store.root))
@@ -223,3 +241,64 @@ def test_the_list_of_a_sweep_trains_nothing(command, store):
     assert len(out.splitlines()) == 33
     assert all(line.endswith(": missing") for line in out.splitlines())
     assert not Path(store.root).exists()
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = sys.modules["numpy"] = None
+from rdlib.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "Train deep networks without shortcuts"),
+        (["train", "--help"], 0, "--learning-rate"),
+        (["measure", "latency", "--help"], 0, "--engine"),
+        ([], 2, "Train deep networks without shortcuts"),
+        (["show", "000000000000"], 2, "the store has no run 000000000000"),
+        (["train", "--run", "000000000000"], 2, "neither the store nor a profile has run 000000000000"),
+        (["train", "--again", "nonsense"], 2, "neither the store nor a profile has run nonsense"),
+        (["export", "000000000000", "--to", "x.onnx"], 2, "neither the store nor a profile has run 000000000000"),
+        (["sweep", "mnist"], 2, "unknown profile 'mnist'"),
+    ],
+)
+def test_help_and_mistyped_words_are_answered_without_torch(arguments, code, said):
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+def test_the_index_of_runs_is_what_the_profiles_give():
+    assert known.INDEX.read_text() == known.index(), "after a change of what is trained: python -m rdlib tables"
+
+
+def test_a_run_is_found_by_its_record_or_by_a_table(store, monkeypatch):
+    _, runs = next(known.listed())
+    run_id, run = next(iter(runs.items()))
+    assert known.known_run(store.root, run_id) == run
+    path = next(RESULTS.glob("runs/*/*.json"))
+    assert known.known_run(RESULTS, path.stem).id == path.stem
+    assert known.may_be_listed(run_id)
+    assert not known.may_be_listed("0" * 12)
+    monkeypatch.setattr(known, "sources", lambda: "other")  # a stale index says nothing
+    assert known.may_be_listed("0" * 12)
+
+
+def test_the_choices_that_help_names_are_those_there_are():
+    """Written out in rdlib/commands, since the lists themselves need torch."""
+    assert set(data_command.SMALL.split(", ")) == set(KNOWN)
+    assert set(data_command.PHOTOGRAPHS.split(", ")) == set(GET)
+    assert "; ".join(dict.fromkeys(engine.name for engine in ENGINES)) == measure_command.ENGINES
+    assert measure_command.PRECISIONS.split(", ") == list(TOLERANCES)
+    latency = typer.main.get_command(measure_command.measure_app).commands["latency"]
+    usual = {parameter.name: parameter.default for parameter in latency.params}
+    assert Settings(usual["threads"], usual["repetitions"], usual["warmup"]) == Settings()
+    commands = typer.main.get_command(cli.app).commands
+    conv = next(parameter for parameter in commands["train"].params if parameter.name == "conv")
+    assert all(name in conv.help for name in CONVOLUTIONS)
+    assert next(p for p in commands["adopt"].params if p.name == "dataset").default == IMAGENET
+    assert options.RESULTS == RESULTS
