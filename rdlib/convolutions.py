@@ -35,23 +35,14 @@ class Reparametrised(nn.Conv2d, ABC):
         """Parameters that are trained without weight decay."""
         return []
 
-
-def plain_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
-    """A plain convolution in eval mode with that weight and bias and the sizes of `conv`."""
-    plain = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        groups=conv.groups,
-        bias=bias is not None,
-        device="meta",
-    )
-    plain.weight = nn.Parameter(weight.detach())
-    if bias is not None:
-        plain.bias = nn.Parameter(bias.detach())
-    return plain.eval()
+    def plain(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+        """A plain convolution of the same sizes, in eval mode, with that weight and bias."""
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+        conv = nn.Conv2d(**{name: getattr(self, name) for name in names}, bias=bias is not None, device="meta")
+        conv.weight = nn.Parameter(weight.detach())
+        if bias is not None:
+            conv.bias = nn.Parameter(bias.detach())
+        return conv.eval()
 
 
 class DiracConv2d(Reparametrised):
@@ -77,7 +68,7 @@ class DiracConv2d(Reparametrised):
         return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding, groups=self.groups)
 
     def folded(self) -> nn.Conv2d:
-        return plain_like(self, self.folded_weight())
+        return self.plain(self.folded_weight())
 
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """Choose W so that W' is the given weight; the BatchNorm is its neighbour's to load.
@@ -116,18 +107,15 @@ class RepVGGConv2d(Reparametrised):
     def folded(self) -> nn.Conv2d:
         """W' = s_3 W_3 + pad(s_1 W_1) + s_0 delta and b' = b_3 + b_1 + b_0, where s = gamma / sqrt(var + eps) and
         b = beta - s mean of each branch's BatchNorm (section 3.3)."""
-        delta = nn.init.dirac_(torch.empty_like(self.weight), self.groups)
         branches = [(self.weight, self.norm), (F.pad(self.pointwise.weight, (1, 1, 1, 1)), self.pointwise_norm)]
         if self.identity_norm is not None:
-            branches.append((delta, self.identity_norm))
+            branches.append((nn.init.dirac_(torch.empty_like(self.weight), self.groups), self.identity_norm))
         weight, bias = torch.zeros_like(self.weight), self.weight.new_zeros(self.out_channels)
         for kernel, norm in branches:
-            assert norm.running_var is not None
-            assert norm.running_mean is not None
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
             weight = weight + scale.view(-1, 1, 1, 1) * kernel
-            bias = bias + norm.bias - scale * norm.running_mean
-        return plain_like(self, weight, bias)
+            bias = bias + norm.bias - scale * norm.get_buffer("running_mean")
+        return self.plain(weight, bias)
 
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """The 3x3 branch takes both; the other branches keep their own start."""
@@ -135,11 +123,7 @@ class RepVGGConv2d(Reparametrised):
         self.norm.load_state_dict(norm.state_dict())
 
 
-CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {
-    "plain": None,
-    "dirac": DiracConv2d,
-    "repvgg": RepVGGConv2d,
-}
+CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {"plain": None, "dirac": DiracConv2d, "repvgg": RepVGGConv2d}
 
 
 def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: str = "plain", groups: int = 1) -> nn.Conv2d:

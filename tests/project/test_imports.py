@@ -19,8 +19,8 @@ CORE = (
     "convolutions",
     "models",
     "losses",
-    "methods",
     "checkpoint",
+    "methods",
     "train",
 )
 

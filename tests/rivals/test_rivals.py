@@ -26,11 +26,10 @@ from rdlib.errors import ConfigError
 from rdlib.experiments.comparisons import MATCHED
 from rdlib.experiments.profiles import profile
 from rdlib.experiments.tables import rows_of
-from rdlib.losses import attention_distance
 from rdlib.measure import candidates
 from rdlib.methods import JointRD, Taught
 from rdlib.recipe import Recipe
-from rdlib.rivals.attention import AttentionTransfer
+from rdlib.rivals.attention import AttentionTransfer, attention_distance
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.hints import Hints
 from rdlib.rivals.inherited import Inherited
