@@ -102,6 +102,14 @@ ABSENT = (
 )
 
 
+def test_a_network_needs_no_tables_and_no_plots():
+    code = "import sys, rdlib.models; print({'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True).stdout
+        == "set()\n"
+    )
+
+
 def test_sweeps_need_no_jupyter_no_plots_and_no_scikit_learn(tmp_path):
     """As on a cluster node that has torch, pandas and typer only."""
     done = subprocess.run(
