@@ -19,6 +19,7 @@ class Reparametrised(nn.Conv2d, ABC):
 
     kernels: ClassVar[tuple[int, ...]] = (1, 3)  # sizes it is made for; others stay plain
     normalises: ClassVar[bool] = False  # whether it holds its BatchNorm, so that none follows
+    undecayed: ClassVar[tuple[str, ...]] = ()  # parameters that are trained without weight decay
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
         super().__init__(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
@@ -30,10 +31,6 @@ class Reparametrised(nn.Conv2d, ABC):
     @abstractmethod
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """Start from a trained plain convolution [out, in / groups, k, k] and the BatchNorm after it."""
-
-    def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that are trained without weight decay."""
-        return []
 
     def plain(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
         """A plain convolution of the same sizes, in eval mode, with that weight and bias."""
@@ -51,6 +48,7 @@ class DiracConv2d(Reparametrised):
     alpha = 1 and beta = 0.1 at the start; both are trained without weight decay.
     """
 
+    undecayed = ("alpha", "beta")
     delta: Tensor
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
@@ -77,9 +75,6 @@ class DiracConv2d(Reparametrised):
         """
         alpha, beta = self.alpha.detach().view(-1, 1, 1, 1), self.beta.detach().view(-1, 1, 1, 1)
         self.weight.data = (weight - alpha * self.delta) / beta
-
-    def undecayed(self) -> list[nn.Parameter]:
-        return [self.alpha, self.beta]
 
 
 class RepVGGConv2d(Reparametrised):

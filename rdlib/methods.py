@@ -1,8 +1,8 @@
 """Methods: how a student is trained, alone or by a teacher; each returns named loss terms, which the loop only sums.
 
-A method is a module that owns the student (what gets deployed), the teacher where there is one, and whatever is needed
-in training only. `losses` gives the terms that update the student; `teacher_losses` those of a teacher that learns
-beside it and is updated first (empty otherwise). Every term is already weighted.
+A method is a module that owns the student (what gets deployed), the teacher where there is one, and what only training
+needs. `losses` gives the terms that update the student, `teacher_losses` those of a teacher that learns beside it and
+is updated first. Every term is already weighted.
 """
 
 import math
@@ -22,15 +22,12 @@ Regime = Literal["frozen", "joint"]
 
 
 class Method(nn.Module):
-    """Base of all methods: cross-entropy alone, where a method says nothing else.
-
-    `student_logits` are those of the last batch, detached, for the training accuracy.
-    """
+    """Base of all methods: cross-entropy alone, where a method says nothing else."""
 
     student: StagedResNet
     teacher: StagedResNet  # where there is one
     regime: Regime = "frozen"
-    student_logits: Tensor
+    student_logits: Tensor  # of the last batch, detached, for the training accuracy
     shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
     starts_as_teacher: ClassVar[bool] = False  # whatever its options
 
@@ -52,14 +49,13 @@ class Method(nn.Module):
 
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms that update a teacher that learns beside the student, before the student's step."""
-        if not self.teacher_learns:
-            return {}
-        return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)}
+        return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)} if self.teacher_learns else {}
 
     def identity(self) -> dict[str, str]:
         """What a checkpoint must agree with before it is loaded into this method."""
         options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
-        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
+        frozen = {"teacher": fingerprint(self.teacher)} if hasattr(self, "teacher") and not self.teacher_learns else {}
+        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts} | frozen
 
     @classmethod
     def fitted(cls, network: StagedResNet, weights: dict[str, Tensor]) -> StagedResNet:
@@ -106,10 +102,6 @@ class Taught(Method):
         if regime == "frozen":
             teacher.requires_grad_(False)
         self.train()
-
-    def identity(self) -> dict[str, str]:
-        frozen = {"teacher": fingerprint(self.teacher)} if self.regime == "frozen" else {}
-        return super().identity() | frozen
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

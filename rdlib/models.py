@@ -10,7 +10,7 @@ Parameter names equal torchvision's, so the state dicts of its ResNets, wide Res
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,8 +32,6 @@ KINDS: dict[Shortcuts, str] = {
 
 class Block(nn.Module, ABC):
     """What both kinds share: ReLU first, the residual branch, and a shortcut or none."""
-
-    expansion: int
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor: ...
@@ -258,4 +256,5 @@ def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
             raise ConfigError(f"init='teacher' needs a teacher of the student's depth and width: {name} does not fit")
     student.load_state_dict({name: start[name] if name in kept else weights[name] for name in start})
     for name, heir in heirs.items():
-        heir.inherit(weights[f"{name}.weight"], teacher.get_submodule(name.replace("conv", "bn")))  # type: ignore[arg-type]
+        norm: Any = teacher.get_submodule(name.replace("conv", "bn"))
+        heir.inherit(weights[f"{name}.weight"], norm)

@@ -28,10 +28,9 @@ class Speed:
 
     bfloat16: bool | None = None  # autocast; on CPUs without matrix units for it some fifteen times slower
     channels_last: bool = True
-    # torch.compile. Off everywhere: on the first GPU that ran this (NVIDIA H200, torch 2.11, ResNet-18 and plain-18 of
-    # width 64, batch 128) a JointRD step took 13.8 to 16.4 ms eager and 21.7 to 32.7 ms compiled, a supervised one 6.6
-    # to 6.9 ms against 9.2 to 9.9.
-    compile: bool = False
+    # On the first GPU that ran this (NVIDIA H200, torch 2.11, ResNet-18 and plain-18, width 64, batch 128) a JointRD
+    # step took 13.8 to 16.4 ms eager and 21.7 to 32.7 ms compiled, a supervised one 6.6 to 6.9 ms against 9.2 to 9.9.
+    compile: bool = False  # torch.compile
     fused: bool | None = None  # the optimiser as one kernel
 
     def on(self, trick: bool | None, device: torch.device) -> bool:
@@ -48,20 +47,14 @@ def autocast(device: torch.device, speed: Speed = FAST) -> torch.autocast:
 
 def make_optimizer(method: nn.Module, recipe: Recipe, fused: bool = False) -> torch.optim.SGD:
     """SGD with Nesterov momentum over everything that learns; Dirac scales go without weight decay."""
-    undecayed = {id(p) for m in method.modules() if isinstance(m, Reparametrised) for p in m.undecayed()}
+    scaled = [module for module in method.modules() if isinstance(module, Reparametrised)]
+    undecayed = {id(getattr(module, name)) for module in scaled for name in module.undecayed}
     learning = [p for p in method.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in learning if id(p) not in undecayed]},
-        {"params": [p for p in learning if id(p) in undecayed], "weight_decay": 0.0},
-    ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=fused,
-    )
+    decayed: dict[str, Any] = {"params": [p for p in learning if id(p) not in undecayed]}
+    others: dict[str, Any] = {"params": [p for p in learning if id(p) in undecayed], "weight_decay": 0.0}
+    groups = [group for group in (decayed, others) if group["params"]]
+    rate, m = recipe.learning_rate, recipe.momentum
+    return torch.optim.SGD(groups, rate, m, weight_decay=recipe.weight_decay, nesterov=m > 0, fused=fused)
 
 
 class Terms(nn.Module):
@@ -100,21 +93,17 @@ class Step:
 
     def __call__(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         images = images.contiguous(memory_format=self.layout)
-        teaching: dict[str, Tensor] = {}
-        if self.method.teacher_learns:
-            with autocast(self.device, self.speed):
-                teaching = self.terms(images, labels, None)
-            self.down(teaching)
-        with autocast(self.device, self.speed):
-            learning = self.terms(images, labels, progress)
-        self.down(learning)
-        return {name: term.detach() for name, term in (teaching | learning).items()}
+        teaching = self.down(images, labels, None) if self.method.teacher_learns else {}
+        return teaching | self.down(images, labels, progress)
 
-    def down(self, terms: dict[str, Tensor]) -> None:
+    def down(self, images: Tensor, labels: Tensor, progress: float | None) -> dict[str, Tensor]:
         """One optimiser step on the sum of the terms; parameters no term reaches have no gradient and stay."""
+        with autocast(self.device, self.speed):
+            terms = self.terms(images, labels, progress)
         self.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
 
 
 Batches = Iterator[tuple[Tensor, Tensor]]

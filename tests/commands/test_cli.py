@@ -43,12 +43,11 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+def raising(error: BaseException) -> Callable[..., None]:
     def train(*arguments: Any, **named: Any) -> None:
-        raise KeyboardInterrupt
+        raise error
 
-    monkeypatch.setattr("rdlib.runs.execute.train", train)
+    return train
 
 
 def small(store: Store, *more: str) -> Sequence[str]:
@@ -61,10 +60,6 @@ def small(store: Store, *more: str) -> Sequence[str]:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (
-            ["sweep", "mnist"],
-            "unknown profile 'mnist': choose one of quick, cifar100-small, cifar100, cifar10, imagenet",
-        ),
         (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, 4, learning-rate"),
         (["sweep", "quick", "--jobs", "-1"], "--jobs needs at least 1, not -1"),
         (["sweep", "quick", "--seeds", "9"], "seeds 1 to 3, not 9"),
@@ -81,13 +76,14 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["train", "--method", "JointRD", "--option", "lambda=1"], "'lambda'"),
         (["train", "--method", "JointRD", "--option", "m_min=half"], "m_min of JointRD is a float"),
         (["train", "--option", "m_min"], "'m_min' is not NAME=VALUE"),
-        (["train", "--again", "0123456789ab"], "neither the store nor a profile has run 0123456789ab"),
-        (["show", "0123456789ab"], "the store has no run 0123456789ab"),
         (["train", "--device", "abacus"], "abacus"),
+        (["data", "prepare", "mnist"], "add --from FOLDER for 'mnist'"),
+        (["data", "prepare", "mine", "--from", "absent"], "no train/"),
+        (["data", "prepare", "../mine"], "letters, digits"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, named, command, store):
-    code, _, err = command(*arguments, "--store", str(store.root))
+    code, _, err = command(*arguments, *([] if arguments[0] == "data" else ["--store", str(store.root)]))
     assert code == 2
     (line,) = err.splitlines()
     assert line.startswith("error: ")
@@ -115,28 +111,12 @@ def test_a_usage_error_is_explained_with_exit_code_2(arguments, named, command, 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["data", "prepare", "mnist"], "add --from FOLDER for 'mnist'"),
-        (["data", "prepare", "mine", "--from", "absent"], "no train/"),
-        (["data", "prepare", "../mine"], "letters, digits"),
-    ],
-)
-def test_bad_data_commands_are_one_sentence(arguments, named, command):
-    code, _, err = command(*arguments)
-    assert (code, err.count("\n")) == (2, 1)
-    assert err.startswith("error: ")
-    assert named in err
-
-
 def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "ROOT", tmp_path)
     code, out, _ = command("data", "list")
     assert code == 0
-    assert re.search(
-        r"^digits: 10 classes, 16x16, 1297 train \(of them 129 tune\), 500 test, sha256 92cb71c2c011$", out, re.M
-    )
+    line = "digits: 10 classes, 16x16, 1297 train (of them 129 tune), 500 test, sha256 92cb71c2c011"
+    assert line in out.splitlines()
     assert "cifar10: not prepared; python -m rdlib data prepare cifar10" in out
     assert "cifar100: not prepared" in out
 
@@ -175,10 +155,7 @@ def test_train_takes_every_option_into_the_run(command, store, tiny_runs):
 
 
 def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monkeypatch):
-    def train(*arguments: Any, **named: Any) -> None:
-        raise DataError("the dog ate the images")
-
-    monkeypatch.setattr("rdlib.runs.workers.train", train)
+    monkeypatch.setattr("rdlib.runs.workers.train", raising(DataError("the dog ate the images")))
     code, out, _ = command(*f"sweep quick --table 3 --seeds 1 --jobs 1 --store {store.root}".split())
     assert code == 1
     failures = [line for line in out.splitlines() if line.startswith("FAILED")]
@@ -187,7 +164,8 @@ def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monke
     assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 6
 
 
-def test_an_interrupt_says_how_to_go_on_and_exits_with_130(command, store, tiny_runs, interrupted):
+def test_an_interrupt_says_how_to_go_on_and_exits_with_130(command, store, tiny_runs, monkeypatch):
+    monkeypatch.setattr("rdlib.runs.execute.train", raising(KeyboardInterrupt()))
     code, _, err = command(*small(store))
     assert (code, err.count("\n")) == (130, 1)
     assert "run the same command again" in err
@@ -219,7 +197,8 @@ def test_a_damaged_record_is_named(command, store, tiny_runs):
     command(*small(store))
     (path,) = store.root.glob("runs/*/*.json")
     path.write_text(path.read_text().replace('"depth": 18', '"depth": 34'))
-    for arguments in (["show", "--store", str(store.root)], small(store)):
+    shown = ["show", "--store", str(store.root)]
+    for arguments in (shown, [*shown, path.stem], small(store)):
         code, _, err = command(*arguments)
         assert code == 2
         assert err.startswith(f"error: record {path.name}")
@@ -262,7 +241,7 @@ main()
         (["train", "--run", "000000000000"], 2, "neither the store nor a profile has run 000000000000"),
         (["train", "--again", "nonsense"], 2, "neither the store nor a profile has run nonsense"),
         (["export", "000000000000", "--to", "x.onnx"], 2, "neither the store nor a profile has run 000000000000"),
-        (["sweep", "mnist"], 2, "unknown profile 'mnist'"),
+        (["sweep", "mnist"], 2, "unknown profile 'mnist': choose one of quick, cifar100-small, cifar100, cifar10"),
     ],
 )
 def test_help_and_mistyped_words_are_answered_without_torch(arguments, code, said):

@@ -62,8 +62,8 @@ def as_if_trained(module: nn.Module) -> nn.Module:
             ):
                 nn.init.uniform_(tensor, low, low + 1)
         elif isinstance(part, Reparametrised):
-            for scale in part.undecayed():
-                nn.init.uniform_(scale, 0.2, 1.0)
+            for name in part.undecayed:
+                nn.init.uniform_(getattr(part, name), 0.2, 1.0)
     return module
 
 
