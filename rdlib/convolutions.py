@@ -14,6 +14,23 @@ from torch.nn import functional as F
 from rdlib.errors import ConfigError
 
 
+class Projection(nn.Conv2d):
+    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
+
+    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
+    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
+    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
+    """
+
+    FEW = 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        if down > 1 and self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
+            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight, groups=self.groups)
+        return super().forward(x)
+
+
 class Reparametrised(nn.Conv2d, ABC):
     """Base of the kinds of convolution that `models.CONVOLUTIONS` names; `fold` replaces each by its `folded`."""
 
@@ -91,7 +108,7 @@ class RepVGGConv2d(Reparametrised):
             raise ConfigError(f"RepVGG is made for 3x3 convolutions with padding 1, not {kernel} and {padding}")
         super().__init__(c_in, c_out, kernel, stride, padding, groups)
         self.norm = nn.BatchNorm2d(c_out)
-        self.pointwise = nn.Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.pointwise = Projection(c_in, c_out, 1, stride, groups=groups, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(c_out)
         self.identity_norm = nn.BatchNorm2d(c_in) if c_in == c_out and stride == 1 else None
 
@@ -132,23 +149,6 @@ def norm_after(conv: nn.Conv2d) -> nn.Module:
     """The BatchNorm of a convolution, or nothing where the convolution holds its own."""
     normalised = isinstance(conv, Reparametrised) and conv.normalises
     return nn.Identity() if normalised else nn.BatchNorm2d(conv.out_channels)
-
-
-class Projection(nn.Conv2d):
-    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
-
-    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
-    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
-    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
-    """
-
-    FEW = 16
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
-            down, across = self.stride
-            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight)
-        return super().forward(x)
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:

@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import DiracConv2d
+from rdlib.convolutions import DiracConv2d, RepVGGConv2d
 from rdlib.errors import ConfigError
 from rdlib.models import StagedResNet, plain, projection, resnet
 
@@ -165,9 +165,10 @@ def test_unknown_choice_raises_and_names_the_choices(fields, named):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("width", range(1, 17))
-def test_a_projections_gradients_are_those_of_float64(width, layout):
+@pytest.mark.parametrize("kind", [lambda *n: projection(*n)[0], lambda i, o, s: RepVGGConv2d(i, o, 3, s).pointwise])
+def test_a_projections_gradients_are_those_of_float64(kind, width, layout):
     images, out = torch.randn(16, width, 8, 8), torch.randn(16, 2 * width, 4, 4)
-    found, ours = [], projection(width, 2 * width, 2)[0]
+    found, ours = [], kind(width, 2 * width, 2)
     for dtype, order in ((torch.float64, torch.contiguous_format), (torch.float32, layout)):
         one = ours.to(dtype, memory_format=order)
         one.zero_grad()
