@@ -27,7 +27,8 @@ class Projection(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         down, across = self.stride
         if down > 1 and self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
-            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight, groups=self.groups)
+            kept = x[:, :, ::down, ::across].contiguous()
+            return F.conv2d(kept, self.weight, self.bias, groups=self.groups)
         return super().forward(x)
 
 

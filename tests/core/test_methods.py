@@ -4,30 +4,16 @@ import copy
 
 import pytest
 import torch
+from networks import LAMBDA, assert_same, gradients, network, snapshot
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
 from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Method, Supervised
-from rdlib.models import StagedResNet, resnet
+from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.register import METHODS
 from rdlib.train import fit, make_optimizer
-
-LAMBDA = 1e-3
-
-
-def network(shortcuts: str = "none", seed: int = 0, depth: int = 18, width: int = 4) -> StagedResNet:
-    """A network in float64 whose BatchNorms are no longer in their initial state."""
-    torch.manual_seed(seed)
-    net = resnet(depth, 10, shortcuts, width).double()
-    for name, tensor in net.state_dict().items():
-        if "bn" in name or "downsample.1" in name:
-            if name.endswith(("weight", "running_var")):
-                tensor.uniform_(0.5, 1.5)
-            elif name.endswith(("bias", "running_mean")):
-                tensor.uniform_(-0.5, 0.5)
-    return net
 
 
 def joint_rd(**options: object) -> JointRD:
@@ -40,19 +26,6 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(6, 3, 16, 16, generator=generator, dtype=torch.float64)
     return images, torch.randint(10, (6,), generator=generator)
-
-
-def snapshot(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
-
-
-def assert_same(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> None:
-    after = module.state_dict()
-    assert [name for name in before if not torch.equal(before[name], after[name])] == []
-
-
-def gradients(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
 def path_by_path(method: JointRD, images: torch.Tensor, labels: torch.Tensor, m: float, scale: float) -> torch.Tensor:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_methods import LAMBDA, gradients, network
+from networks import LAMBDA, gradients, network
 from torch import Tensor, nn
 from torch.nn import functional as F
 

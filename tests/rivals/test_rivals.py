@@ -5,20 +5,11 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from networks import randomise
-from test_methods import assert_same, gradients, snapshot
+from networks import assert_same, gradients, randomise, snapshot
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import (
-    CONVOLUTIONS,
-    Architecture,
-    DiracConv2d,
-    Reparametrised,
-    RepVGGConv2d,
-    StagedResNet,
-    resnet,
-)
+from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d
 from rdlib.deploy.export import export
 from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
@@ -28,6 +19,7 @@ from rdlib.experiments.profiles import profile
 from rdlib.experiments.tables import rows_of
 from rdlib.measure import candidates
 from rdlib.methods import JointRD, Taught
+from rdlib.models import Architecture, StagedResNet, resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.attention import AttentionTransfer, attention_distance
 from rdlib.rivals.finetuned import FineTuned
