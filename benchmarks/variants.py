@@ -75,15 +75,12 @@ class Variant:
 
 def variants(device: torch.device) -> dict[str, Variant]:
     """Every variant of a JointRD step that means something on this device, by name."""
-    tricks = {"with torch.compile": Variant(Speed(compile=True)), "with fused SGD": Variant(Speed(fused=True))}
+    tricks = {"with torch.compile": Variant(Speed(compile=True))} if can_compile() else {}
     if device.type == "cuda":
-        tricks = {
-            "without torch.compile": Variant(Speed(compile=False)),
-            "without fused SGD": Variant(Speed(fused=False)),
-            "without bfloat16": Variant(Speed(bfloat16=False)),
-        }
-    if not can_compile():
-        tricks = {name: variant for name, variant in tricks.items() if "torch.compile" not in name}
+        tricks["without fused SGD"] = Variant(Speed(fused=False))
+        tricks["without bfloat16"] = Variant(Speed(bfloat16=False))
+    else:
+        tricks["with fused SGD"] = Variant(Speed(fused=True))
     return {
         "reference": Variant(images="loader", reference=True),
         "fast": Variant(),

@@ -1,6 +1,6 @@
 """The state of a training between two epochs, as one file: written atomically, refused when damaged or foreign."""
 
-import os
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from rdlib import files
 from rdlib.errors import CheckpointError
 
 
@@ -28,13 +29,16 @@ def save(
         "scheduler": scheduler.state_dict(),
         "history": history,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with files.whole(path) as temporary:
         torch.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def frozen(method: nn.Module) -> set[str]:

@@ -14,11 +14,30 @@ from torch.nn import functional as F
 from rdlib.errors import ConfigError
 
 
+class Projection(nn.Conv2d):
+    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
+
+    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
+    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
+    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
+    """
+
+    FEW = 16
+
+    def forward(self, x: Tensor) -> Tensor:
+        down, across = self.stride
+        if down > 1 and self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
+            kept = x[:, :, ::down, ::across].contiguous()
+            return F.conv2d(kept, self.weight, self.bias, groups=self.groups)
+        return super().forward(x)
+
+
 class Reparametrised(nn.Conv2d, ABC):
     """Base of the kinds of convolution that `models.CONVOLUTIONS` names; `fold` replaces each by its `folded`."""
 
     kernels: ClassVar[tuple[int, ...]] = (1, 3)  # sizes it is made for; others stay plain
     normalises: ClassVar[bool] = False  # whether it holds its BatchNorm, so that none follows
+    undecayed: ClassVar[tuple[str, ...]] = ()  # parameters that are trained without weight decay
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
         super().__init__(c_in, c_out, kernel, stride, padding, groups=groups, bias=False)
@@ -31,27 +50,14 @@ class Reparametrised(nn.Conv2d, ABC):
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """Start from a trained plain convolution [out, in / groups, k, k] and the BatchNorm after it."""
 
-    def undecayed(self) -> list[nn.Parameter]:
-        """Parameters that are trained without weight decay."""
-        return []
-
-
-def plain_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
-    """A plain convolution in eval mode with that weight and bias and the sizes of `conv`."""
-    plain = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        groups=conv.groups,
-        bias=bias is not None,
-        device="meta",
-    )
-    plain.weight = nn.Parameter(weight.detach())
-    if bias is not None:
-        plain.bias = nn.Parameter(bias.detach())
-    return plain.eval()
+    def plain(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+        """A plain convolution of the same sizes, in eval mode, with that weight and bias."""
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+        conv = nn.Conv2d(**{name: getattr(self, name) for name in names}, bias=bias is not None, device="meta")
+        conv.weight = nn.Parameter(weight.detach())
+        if bias is not None:
+            conv.bias = nn.Parameter(bias.detach())
+        return conv.eval()
 
 
 class DiracConv2d(Reparametrised):
@@ -60,6 +66,7 @@ class DiracConv2d(Reparametrised):
     alpha = 1 and beta = 0.1 at the start; both are trained without weight decay.
     """
 
+    undecayed = ("alpha", "beta")
     delta: Tensor
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, padding: int = 0, groups: int = 1):
@@ -77,7 +84,7 @@ class DiracConv2d(Reparametrised):
         return F.conv2d(x, self.folded_weight(), None, self.stride, self.padding, groups=self.groups)
 
     def folded(self) -> nn.Conv2d:
-        return plain_like(self, self.folded_weight())
+        return self.plain(self.folded_weight())
 
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """Choose W so that W' is the given weight; the BatchNorm is its neighbour's to load.
@@ -86,9 +93,6 @@ class DiracConv2d(Reparametrised):
         """
         alpha, beta = self.alpha.detach().view(-1, 1, 1, 1), self.beta.detach().view(-1, 1, 1, 1)
         self.weight.data = (weight - alpha * self.delta) / beta
-
-    def undecayed(self) -> list[nn.Parameter]:
-        return [self.alpha, self.beta]
 
 
 class RepVGGConv2d(Reparametrised):
@@ -105,7 +109,7 @@ class RepVGGConv2d(Reparametrised):
             raise ConfigError(f"RepVGG is made for 3x3 convolutions with padding 1, not {kernel} and {padding}")
         super().__init__(c_in, c_out, kernel, stride, padding, groups)
         self.norm = nn.BatchNorm2d(c_out)
-        self.pointwise = nn.Conv2d(c_in, c_out, 1, stride, groups=groups, bias=False)
+        self.pointwise = Projection(c_in, c_out, 1, stride, groups=groups, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(c_out)
         self.identity_norm = nn.BatchNorm2d(c_in) if c_in == c_out and stride == 1 else None
 
@@ -116,18 +120,15 @@ class RepVGGConv2d(Reparametrised):
     def folded(self) -> nn.Conv2d:
         """W' = s_3 W_3 + pad(s_1 W_1) + s_0 delta and b' = b_3 + b_1 + b_0, where s = gamma / sqrt(var + eps) and
         b = beta - s mean of each branch's BatchNorm (section 3.3)."""
-        delta = nn.init.dirac_(torch.empty_like(self.weight), self.groups)
         branches = [(self.weight, self.norm), (F.pad(self.pointwise.weight, (1, 1, 1, 1)), self.pointwise_norm)]
         if self.identity_norm is not None:
-            branches.append((delta, self.identity_norm))
+            branches.append((nn.init.dirac_(torch.empty_like(self.weight), self.groups), self.identity_norm))
         weight, bias = torch.zeros_like(self.weight), self.weight.new_zeros(self.out_channels)
         for kernel, norm in branches:
-            assert norm.running_var is not None
-            assert norm.running_mean is not None
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            scale = norm.weight / (norm.get_buffer("running_var") + norm.eps).sqrt()
             weight = weight + scale.view(-1, 1, 1, 1) * kernel
-            bias = bias + norm.bias - scale * norm.running_mean
-        return plain_like(self, weight, bias)
+            bias = bias + norm.bias - scale * norm.get_buffer("running_mean")
+        return self.plain(weight, bias)
 
     def inherit(self, weight: Tensor, norm: nn.BatchNorm2d) -> None:
         """The 3x3 branch takes both; the other branches keep their own start."""
@@ -135,11 +136,7 @@ class RepVGGConv2d(Reparametrised):
         self.norm.load_state_dict(norm.state_dict())
 
 
-CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {
-    "plain": None,
-    "dirac": DiracConv2d,
-    "repvgg": RepVGGConv2d,
-}
+CONVOLUTIONS: dict[str, type[Reparametrised] | None] = {"plain": None, "dirac": DiracConv2d, "repvgg": RepVGGConv2d}
 
 
 def convolution(c_in: int, c_out: int, kernel: int, stride: int = 1, conv: str = "plain", groups: int = 1) -> nn.Conv2d:
@@ -153,23 +150,6 @@ def norm_after(conv: nn.Conv2d) -> nn.Module:
     """The BatchNorm of a convolution, or nothing where the convolution holds its own."""
     normalised = isinstance(conv, Reparametrised) and conv.normalises
     return nn.Identity() if normalised else nn.BatchNorm2d(conv.out_channels)
-
-
-class Projection(nn.Conv2d):
-    """A 1x1 convolution, [N, C, H, W] -> [N, C', H / stride, W / stride].
-
-    oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
-    channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
-    the pixels that the stride keeps are taken first: the same function, in a kernel without the fault.
-    """
-
-    FEW = 16
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.in_channels < self.FEW and x.device.type == "cpu" and torch.is_grad_enabled():
-            down, across = self.stride
-            return F.conv2d(x[:, :, ::down, ::across].contiguous(), self.weight, self.bias)
-        return super().forward(x)
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:

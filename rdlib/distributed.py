@@ -40,17 +40,13 @@ def shard() -> Shard:
     return Shard(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Shard()
 
 
-def under_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Join torchrun's other processes (NCCL between GPUs, gloo between CPUs); gives this process's device.
 
     Outside torchrun nothing happens. Raises ConfigError where a node has more processes than GPUs.
     """
-    if not under_torchrun():
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield device
         return
     if device.type == "cuda":
@@ -76,13 +72,12 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 def require_agreement(facts: Mapping[str, object]) -> None:
     """Raise ConfigError on every rank, naming the first fact in which the ranks differ."""
-    size = shard().size
-    if size == 1:
+    if shard().size == 1:
         return
-    everyone: list[Any] = [None] * size
+    everyone: list[Any] = [None] * shard().size
     dist.all_gather_object(everyone, {key: str(value) for key, value in facts.items()})
     for key in facts:
-        odd = [rank for rank in range(size) if everyone[rank][key] != everyone[0][key]]
+        odd = [rank for rank, theirs in enumerate(everyone) if theirs[key] != everyone[0][key]]
         if odd:
             raise ConfigError(
                 f"rank {odd[0]} has other {key} than rank 0: give every node the same code, data and store"

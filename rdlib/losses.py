@@ -17,16 +17,6 @@ def logit_distillation(student_logits: Tensor, teacher_logits: Tensor, temperatu
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over images and positions of (Q_S / |Q_S| - Q_T / |Q_T|)^2 (Zagoruyko and Komodakis, 2017, equation 2).
-
-    Q is the attention map: the mean over the channels of the squared feature map after its ReLU, as one vector of
-    positions. student, teacher: pre-ReLU feature maps [N, C, H, W] of equal H and W, channels may differ; a scalar.
-    """
-    ours, theirs = (F.normalize(F.relu(h).square().mean(1).flatten(1)) for h in (student, teacher))
-    return (ours - theirs).square().mean()
-
-
 def margin_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
     """Margin feature distance (Heo et al., ICCV 2019, equations 2 and 3), summed, divided by the batch size.
 

@@ -1,44 +1,46 @@
 """Methods: how a student is trained, alone or by a teacher; each returns named loss terms, which the loop only sums.
 
-A method is a module that owns the student (what gets deployed), the teacher where there is one, and whatever is needed
-in training only. `losses` gives the terms that update the student; `teacher_losses` those of a teacher that learns
-beside it and is updated first (empty otherwise). Every term is already weighted.
+A method is a module that owns the student (what gets deployed), the teacher where there is one, and what only training
+needs. `losses` gives the terms that update the student, `teacher_losses` those of a teacher that learns beside it and
+is updated first. Every term is already weighted.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.checkpoint import fingerprint
 from rdlib.errors import ConfigError, require_choice
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.models import STAGES, StagedResNet, fingerprint, start_from
+from rdlib.models import STAGES, StagedResNet, start_from
 
 Init = Literal["scratch", "teacher"]
 Regime = Literal["frozen", "joint"]
 
 
-class Method(nn.Module, ABC):
-    """Base of all methods. `student_logits` are those of the last batch, detached, for the training accuracy."""
+class Method(nn.Module):
+    """Base of all methods: cross-entropy alone, where a method says nothing else."""
 
     student: StagedResNet
-    student_logits: Tensor
+    teacher: StagedResNet  # where there is one
+    regime: Regime = "frozen"
+    student_logits: Tensor  # of the last batch, detached, for the training accuracy
     shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
     starts_as_teacher: ClassVar[bool] = False  # whatever its options
 
-    @abstractmethod
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         """Weighted loss terms of the student; images [N, 3, H, W], labels [N], progress of training in [0, 1]."""
+        logits = self.student(images)
+        self.student_logits = logits.detach()
+        return {"cross_entropy": F.cross_entropy(logits, labels)}
 
     @property
     def teacher_learns(self) -> bool:
         """Whether `teacher_losses` gives terms."""
-        return False
+        return self.regime == "joint"
 
     @property
     def partial(self) -> bool:
@@ -47,12 +49,13 @@ class Method(nn.Module, ABC):
 
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Terms that update a teacher that learns beside the student, before the student's step."""
-        return {}
+        return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)} if self.teacher_learns else {}
 
     def identity(self) -> dict[str, str]:
         """What a checkpoint must agree with before it is loaded into this method."""
         options = {k: v for k, v in vars(self).items() if k != "training" and isinstance(v, bool | int | float | str)}
-        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts}
+        frozen = {"teacher": fingerprint(self.teacher)} if hasattr(self, "teacher") and not self.teacher_learns else {}
+        return {"method": type(self).__name__, "options": str(options), "shortcuts": self.student.shortcuts} | frozen
 
     @classmethod
     def fitted(cls, network: StagedResNet, weights: dict[str, Tensor]) -> StagedResNet:
@@ -60,10 +63,13 @@ class Method(nn.Module, ABC):
         return network
 
     def compile(self, learning: bool = True) -> None:
-        """torch.compile the networks' stages (without `learning` a frozen teacher's alone); all else stays eager."""
+        """torch.compile the networks' stages in place, without `learning` a frozen teacher's alone; names stay."""
+        # All stages share one code object, and with it dynamo's count of variants (stage, mode, batch size).
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for network in self.children():
             if isinstance(network, StagedResNet) and (learning or not next(network.parameters()).requires_grad):
-                network.compile_stages()
+                for stage in network.stages:
+                    stage.compile(dynamic=False)
 
 
 class Supervised(Method):
@@ -73,46 +79,29 @@ class Supervised(Method):
         super().__init__()
         self.student = student
 
-    def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        logits = self.student(images)
-        self.student_logits = logits.detach()
-        return {"cross_entropy": F.cross_entropy(logits, labels)}
-
 
 class Taught(Method):
     """A method with a teacher. A frozen one is never trained and stays in eval mode whatever `train()` is told."""
-
-    teacher: StagedResNet
 
     def __init__(self, student: StagedResNet, teacher: StagedResNet, init: Init, regime: Regime = "frozen"):
         super().__init__()
         require_choice("init", init, get_args(Init))
         require_choice("regime", regime, get_args(Regime))
-        if init == "teacher" and regime == "joint":
+        if (init, regime) == ("teacher", "joint"):
             raise ConfigError(
                 "init='teacher' needs a trained teacher, and regime='joint' trains it from scratch: change one"
             )
-        ours, theirs = student.fc.out_features, teacher.fc.out_features
+        ours, theirs, conv = student.fc.out_features, teacher.fc.out_features, teacher.architecture.conv
         if ours != theirs:
             raise ConfigError(f"student and teacher tell {ours} and {theirs} classes apart: they need the same ones")
-        if teacher.architecture.conv != "plain":
-            raise ConfigError(
-                f"a teacher needs plain convolutions, not {teacher.architecture.conv}: choose another run"
-            )
+        if conv != "plain":
+            raise ConfigError(f"a teacher needs plain convolutions, not {conv}: choose another run")
         self.student, self.teacher, self.regime = student, teacher, regime
         if init == "teacher":
             start_from(student, teacher)
         if regime == "frozen":
             teacher.requires_grad_(False)
         self.train()
-
-    @property
-    def teacher_learns(self) -> bool:
-        return self.regime == "joint"
-
-    def identity(self) -> dict[str, str]:
-        frozen = {"teacher": fingerprint(self.teacher)} if self.regime == "frozen" else {}
-        return super().identity() | frozen
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -158,8 +147,7 @@ def connector(ours: int, theirs: int) -> nn.Sequential:
 class FeatureDistillation(Taught):
     """CE(z_S, y) + lambda d(C_S(f_S), f_T): the margin distance of the last stage alone (Heo et al., ICCV 2019).
 
-    It is JointRD without its mixed paths; distance_weight is lambda. Raises ConfigError when the last stages differ in
-    channels.
+    JointRD without its mixed paths; distance_weight is lambda. The last stages need equal channels (else ConfigError).
     """
 
     def __init__(
@@ -201,8 +189,6 @@ class JointRD(Taught):
     Raises ConfigError when teacher and student disagree in a stage's channels.
     """
 
-    TUNED: ClassVar[dict[str, Any]] = {"init": "teacher", "quarter": True, "distance_weight": 1e-2}
-
     def __init__(
         self,
         student: StagedResNet,
@@ -222,17 +208,12 @@ class JointRD(Taught):
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
         self.connectors = self.make_connectors()
 
-    @classmethod
-    def tuned(cls, student: StagedResNet, teacher: StagedResNet) -> Self:
-        """With the options that `07_what_is_jointrd` found best on the tune split of the quick profile, no paper's."""
-        return cls(student, teacher, **cls.TUNED)
-
     def require_fit(self) -> None:
         """Raise ConfigError where the teacher's stages cannot take the student's feature maps."""
-        if self.student.stage_channels != self.teacher.stage_channels:
+        ours, theirs = self.student.stage_channels, self.teacher.stage_channels
+        if ours != theirs:
             raise ConfigError(
-                f"the mixed paths need equal channels at every stage: the student has {self.student.stage_channels}, "
-                f"the teacher {self.teacher.stage_channels}"
+                f"the mixed paths need equal channels at every stage: the student has {ours}, the teacher {theirs}"
             )
 
     def make_connectors(self) -> nn.ModuleList:
@@ -249,35 +230,30 @@ class JointRD(Taught):
         fraction = min(1.0, progress / self.m_end) if self.m_end > 0 else 1.0
         return self.m_min + (self.m_start - self.m_min) * (1 + math.cos(math.pi * fraction)) / 2
 
-    def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        if not self.teacher_learns:
-            return {}
-        return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)}
-
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        with held_still(self.teacher):
-            return self._losses(images, labels, self.m(progress))
-
-    def _losses(self, images: Tensor, labels: Tensor, m: float) -> dict[str, Tensor]:
-        with torch.no_grad():
-            target = self.teacher.head(images, STAGES)
-            margin = negative_margin(self.teacher.last_norm)
-        # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
-        # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
-        own, mixed = self.paths(images, with_mixed=m > 0 or self.m_min > 0)
-        logits = self.student.classify(own)
-        self.student_logits = logits.detach()
-        weight = self.scale * self.distance_weight
-        terms = self.own_logits_terms(logits, labels, target)
-        terms["distance"] = weight * self.distance(STAGES - 1, own, target, margin)
-        if mixed is not None:
-            mixed_logits = self.teacher.classify(mixed).chunk(STAGES - 1)
-            for i, (z, f) in enumerate(zip(mixed_logits, mixed.chunk(STAGES - 1), strict=True)):
-                # Students join the running batch stage by stage, so chunk i left the student after stage i + 1.
-                distance = self.distance(i, f, target, margin)
-                terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, labels)
-                terms[f"mixed_{i + 1}_distance"] = m * weight * distance
-        return terms
+        m, weight, training = self.m(progress), self.scale * self.distance_weight, self.teacher.training
+        self.teacher.eval().requires_grad_(False)
+        try:
+            with torch.no_grad():
+                target = self.teacher.head(images, STAGES)
+                margin = negative_margin(self.teacher.last_norm)
+            # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
+            # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
+            own, mixed = self.paths(images, with_mixed=m > 0 or self.m_min > 0)
+            logits = self.student.classify(own)
+            self.student_logits = logits.detach()
+            terms = self.own_logits_terms(logits, labels, target)
+            terms["distance"] = weight * self.distance(STAGES - 1, own, target, margin)
+            if mixed is not None:
+                mixed_logits = self.teacher.classify(mixed).chunk(STAGES - 1)
+                for i, (z, f) in enumerate(zip(mixed_logits, mixed.chunk(STAGES - 1), strict=True)):
+                    # Students join the running batch stage by stage, so chunk i left the student after stage i + 1.
+                    distance = self.distance(i, f, target, margin)
+                    terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, labels)
+                    terms[f"mixed_{i + 1}_distance"] = m * weight * distance
+            return terms
+        finally:
+            self.teacher.train(training).requires_grad_(self.teacher_learns)
 
     def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the own path's logits [N, classes] are asked for; target: the teacher's last feature map."""
@@ -297,8 +273,7 @@ class JointRD(Taught):
         The mixed paths run as one batch that grows at each stage boundary: every teacher stage runs once, which is
         exact because the teacher's BatchNorm is in eval mode.
         """
-        h = self.student.stem(images)
-        running: Tensor | None = None
+        h, running = self.student.stem(images), None
         for i, (student_stage, teacher_stage) in enumerate(zip(self.student.stages, self.teacher.stages, strict=True)):
             if running is not None:
                 running = teacher_stage(running)
@@ -307,19 +282,3 @@ class JointRD(Taught):
                 entering = self.enter(i, h)
                 running = entering if running is None else torch.cat([running, entering])
         return h, running
-
-
-@contextmanager
-def held_still(teacher: nn.Module) -> Iterator[None]:
-    """Within the block the teacher is in eval mode and autograd records nothing for its parameters."""
-    training = teacher.training
-    learning = [p for p in teacher.parameters() if p.requires_grad]
-    teacher.eval()
-    for p in learning:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        teacher.train(training)
-        for p in learning:
-            p.requires_grad_(True)

@@ -8,12 +8,10 @@ Parameter names equal torchvision's, so the state dicts of its ResNets, wide Res
 `stem="imagenet"`.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,22 +32,23 @@ KINDS: dict[Shortcuts, str] = {
 
 
 class Block(nn.Module, ABC):
-    """What both kinds of block share: ReLU first, the residual branch, and a shortcut or none."""
-
-    expansion: int
-    shortcut: bool
-    downsample: nn.Sequential | None
+    """What both kinds share: ReLU first, the residual branch, and a shortcut or none."""
 
     @abstractmethod
     def residual(self, x: Tensor) -> Tensor: ...
 
+    def add_shortcut(self, c_in: int, c_out: int, stride: int, wanted: bool) -> None:
+        """Called last, so that names have torchvision's order."""
+        self.shortcut = wanted
+        fits = stride == 1 and c_in == c_out
+        self.downsample = projection(c_in, c_out, stride) if wanted and not fits else None
+
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] pre-ReLU -> [N, C', H', W'] pre-ReLU."""
         x = F.relu(x)
-        out = self.residual(x)
         if not self.shortcut:
-            return out
-        return out + (x if self.downsample is None else self.downsample(x))
+            return self.residual(x)
+        return self.residual(x) + (x if self.downsample is None else self.downsample(x))
 
 
 class BasicBlock(Block):
@@ -59,22 +58,15 @@ class BasicBlock(Block):
 
     def __init__(self, c_in: int, planes: int, stride: int, shortcut: bool, of: "Architecture"):
         super().__init__()
-        width, conv = planes, of.conv
-        self.shortcut = shortcut
-        self.conv1 = convolution(c_in, width, 3, stride, conv)
+        self.conv1 = convolution(c_in, planes, 3, stride, of.conv)
         self.bn1 = norm_after(self.conv1)
-        self.conv2 = convolution(width, width, 3, 1, conv)
+        self.conv2 = convolution(planes, planes, 3, 1, of.conv)
         self.bn2 = norm_after(self.conv2)
-        needs_projection = shortcut and (stride != 1 or c_in != width)
-        self.downsample = projection(c_in, width, stride) if needs_projection else None
+        self.add_shortcut(c_in, planes, stride, shortcut)
 
     def residual(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(x))  # type: ignore[no-any-return]
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.bn2
 
 
 class Bottleneck(Block):
@@ -87,25 +79,19 @@ class Bottleneck(Block):
 
     def __init__(self, c_in: int, planes: int, stride: int, shortcut: bool, of: "Architecture"):
         super().__init__()
-        width, c_out, conv = planes * of.width_per_group // 64 * of.groups, planes * self.expansion, of.conv
-        self.shortcut = shortcut
+        width, c_out = planes * of.width_per_group // 64 * of.groups, planes * self.expansion
         self.conv1 = convolution(c_in, width, 1)
         self.bn1 = norm_after(self.conv1)
-        self.conv2 = convolution(width, width, 3, stride, conv, of.groups)
+        self.conv2 = convolution(width, width, 3, stride, of.conv, of.groups)
         self.bn2 = norm_after(self.conv2)
-        self.conv3 = convolution(width, c_out, 1, 1, conv)
+        self.conv3 = convolution(width, c_out, 1, 1, of.conv)
         self.bn3 = norm_after(self.conv3)
-        needs_projection = shortcut and (stride != 1 or c_in != c_out)
-        self.downsample = projection(c_in, c_out, stride) if needs_projection else None
+        self.add_shortcut(c_in, c_out, stride, shortcut)
 
     def residual(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         return self.bn3(self.conv3(x))  # type: ignore[no-any-return]
-
-    @property
-    def last_norm(self) -> nn.Module:
-        return self.bn3
 
 
 BLOCKS: dict[Kind, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -180,10 +166,10 @@ class StagedResNet(nn.Module):
         Raises ConfigError for a folded network, and one whose convolutions hold their BatchNorm (RepVGG).
         """
         *_, block = self.stages[-1].children()
-        assert isinstance(block, BasicBlock | Bottleneck)
-        if not isinstance(block.last_norm, nn.BatchNorm2d):
+        norm = block.bn3 if isinstance(block, Bottleneck) else block.bn2
+        if not isinstance(norm, nn.BatchNorm2d):
             raise ConfigError("margins are read from the BatchNorm that ends the last block, and this network has none")
-        return block.last_norm
+        return norm
 
     def stem(self, x: Tensor) -> Tensor:
         """Images [N, 3, H, W] -> pre-ReLU feature map that enters stage 1."""
@@ -216,13 +202,6 @@ class StagedResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images [N, 3, H, W] -> logits [N, classes]; equals `tail(head(x, k), k)[0]` for every k."""
         return self.classify(self.head(x, STAGES))
-
-    def compile_stages(self) -> None:
-        """torch.compile each stage in place: head, tail and forward keep working, state dict names stay."""
-        # All stages share one code object, and with it dynamo's count of variants (stage, mode, batch size).
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        for stage in self.stages:
-            stage.compile(dynamic=False)
 
 
 def resnet(
@@ -259,14 +238,6 @@ def without_shortcuts(network: StagedResNet, shortcuts: Shortcuts = "none") -> S
     return StagedResNet(replace(network.architecture, shortcuts=shortcuts))
 
 
-def fingerprint(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers."""
-    digest = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()
-
-
 def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
     """Copy the teacher's weights and BatchNorm statistics into the student, tensor by tensor of the same name.
 
@@ -279,13 +250,12 @@ def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
             f"init='teacher' needs a teacher of the student's depth: their stages have {blocks} and {ours} blocks"
         )
     weights, start = teacher.state_dict(), student.state_dict()
-    heirs = {name: part for name, part in student.named_modules() if isinstance(part, Reparametrised)}
-    theirs = {f"{name}.{key}" for name, part in heirs.items() for key in part.state_dict() if key != "weight"}
+    heirs = {name: module for name, module in student.named_modules() if isinstance(module, Reparametrised)}
+    kept = {f"{name}.{key}" for name, heir in heirs.items() for key in heir.state_dict() if key != "weight"}
     for name in start:
-        if name not in theirs and (name not in weights or weights[name].shape != start[name].shape):
+        if name not in kept and (name not in weights or weights[name].shape != start[name].shape):
             raise ConfigError(f"init='teacher' needs a teacher of the student's depth and width: {name} does not fit")
-    student.load_state_dict({name: start[name] if name in theirs else weights[name] for name in start})
-    for name, part in heirs.items():
-        norm = teacher.get_submodule(name.replace("conv", "bn"))
-        assert isinstance(norm, nn.BatchNorm2d)
-        part.inherit(weights[f"{name}.weight"], norm)
+    student.load_state_dict({name: start[name] if name in kept else weights[name] for name in start})
+    for name, heir in heirs.items():
+        norm: Any = teacher.get_submodule(name.replace("conv", "bn"))
+        heir.inherit(weights[f"{name}.weight"], norm)

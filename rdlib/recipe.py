@@ -45,10 +45,8 @@ class Recipe:
             for field in fields(self):
                 if isinstance(field.default, float):
                     object.__setattr__(self, field.name, float(getattr(self, field.name)))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"a recipe needs numbers as learning rate, momentum, decay, milestones: {error}"
-            ) from error
+        except (TypeError, ValueError) as bad:
+            raise ConfigError(f"a recipe needs numbers as learning rate, momentum, decay, milestones: {bad}") from bad
         if type(self.flip) is not bool:
             raise ConfigError(f"a recipe needs True or False as flip, not {self.flip!r}")
         for name in ("epochs", "batch_size", "crop_padding"):
@@ -74,15 +72,7 @@ PAPER_WIDTH = 64  # channels of the first stage
 PAPER_DEPTHS = (18, 34, 50)
 PAPER_METHODS = ("Supervised", "LogitDistillation", "FeatureDistillation", "JointRD")
 PAPER_RECIPE = Recipe()
-IMAGENET_RECIPE = Recipe(
-    epochs=120,
-    batch_size=512,
-    learning_rate=0.2,
-    milestones=(0.25, 0.5, 0.75),
-    weight_decay=1e-4,
-    crop_padding=0,
-    image_size=224,
-)
+IMAGENET_RECIPE = Recipe(120, 512, 0.2, "step", (0.25, 0.5, 0.75), weight_decay=1e-4, crop_padding=0, image_size=224)
 # What the released commands set otherwise than a method's defaults, which are those for CIFAR. At which of the 120
 # epochs m(t) reaches m_min there is not known; the share of CIFAR's command stays.
 PAPER_OPTIONS: dict[str, dict[str, dict[str, float]]] = {

@@ -81,6 +81,6 @@ if __name__ == "__main__":
                     other = shard().rank if mode == "other-data" else 0
                     train(name, folder, checkpoint, seed=other, fails=mode == "failing")
     except RdlibError as error:
-        from rdlib.__main__ import leave
+        from rdlib.commands.main import leave
 
         leave(f"error: {error}", 2)

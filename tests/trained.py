@@ -16,7 +16,7 @@ def as_if_trained(module: nn.Module) -> nn.Module:
             for tensor in (part.bias, part.running_mean):
                 nn.init.uniform_(tensor, -0.5, 0.5)
         elif isinstance(part, Reparametrised):
-            for scale in part.undecayed():
+            for scale in (getattr(part, name) for name in part.undecayed):
                 nn.init.uniform_(scale, 0.2, 1.0)
     return module
 

@@ -4,31 +4,29 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from rdlib.commands.options import console
 from rdlib.errors import RdlibError
-from rdlib.images import load, prepare
-from rdlib.images.dataset import ROOT
-from rdlib.images.published import GET
-from rdlib.images.sources import KNOWN
-from rdlib.images.subsets import SUBSETS
 
 data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
-console = Console(soft_wrap=True, highlight=False, markup=False)
+SMALL = "digits, cifar10, cifar100"
+PHOTOGRAPHS = "imagenet, mit67, caltech101"  # with SMALL, what `images` knows, which needs torch
 
 
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help=f"{', '.join([*KNOWN, *GET])}, or a name for your own folder.")],
+    name: Annotated[str, typer.Argument(help=f"{SMALL}, {PHOTOGRAPHS}, or a name for your own folder.")],
     source: Annotated[
         Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
     ] = None,
     in_place: Annotated[
         bool,
-        typer.Option(help=f"Photographs of many sizes: leave them there, write an index; always for {', '.join(GET)}."),
+        typer.Option(help=f"Photographs of many sizes: leave them there, write an index; always for {PHOTOGRAPHS}."),
     ] = False,
 ) -> None:
     """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
+    from rdlib.images import prepare
+
     prepare(name, source, in_place=in_place)
     describe_dataset(name)
 
@@ -36,6 +34,11 @@ def data_prepare(
 @data_app.command("list")
 def data_list() -> None:
     """List the data sets that can be used now, and how to get the others."""
+    from rdlib.images.dataset import ROOT
+    from rdlib.images.published import GET
+    from rdlib.images.sources import KNOWN
+    from rdlib.images.subsets import SUBSETS
+
     prepared = {
         path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in ROOT.glob(f"*.{form}")
     }
@@ -52,6 +55,8 @@ def data_list() -> None:
 
 
 def describe_dataset(name: str) -> None:
+    from rdlib.images import load
+
     d = load(name)
     console.print(
         f"{name}: {len(d.classes)} classes, {d.side}x{d.side}, {len(d.train)} train (of them {len(d.tune)} tune), "

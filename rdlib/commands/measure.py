@@ -4,27 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from rdlib.experiments.profiles import PROFILES, profile
-from rdlib.experiments.tables import as_text
-from rdlib.measure import gradients_record as evidence_record
-from rdlib.measure import int8, latency, memory, rival_costs
-from rdlib.measure import paths_record as observation_record
-from rdlib.measure.candidates import candidates, matched
-from rdlib.measure.engines import ENGINES, TOLERANCES, choose
-from rdlib.measure.latency_record import Settings, next_path
-from rdlib.measure.record import folder
-from rdlib.paper import rivals as rival_table
-from rdlib.runs.store import RESULTS, Store
+from rdlib.commands.options import RESULTS, ProfileArgument, StoreOption, console
+from rdlib.experiments.profiles import profile
 
-StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
-ENGINE_NAMES = "; ".join(dict.fromkeys(engine.name for engine in ENGINES))
+# The choices of `measure.engines`, which needs torch.
+ENGINES = "PyTorch eager; torch.compile; ONNX Runtime, not optimised; ONNX Runtime; OpenVINO; CUDA graphs"
+PRECISIONS = "float32, bfloat16, int8"
 
 measure_app = typer.Typer(
     help="Measure on this machine: memory, latency, int8 accuracy, gradients.", no_args_is_help=True
 )
-console = Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @measure_app.command("memory")
@@ -33,6 +23,12 @@ def measure_memory(
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/memory.json.")] = None,
 ) -> None:
     """Feature-map memory of every network of table 1, planned and measured, on the CPU."""
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import memory
+    from rdlib.measure.candidates import candidates, matched
+    from rdlib.measure.record import folder
+    from rdlib.runs.store import Store
+
     compared = [*candidates(), *matched()]
     count = iter(range(1, len(compared) + 1))
     path = to or folder(Store(store)) / memory.RECORD.name
@@ -47,18 +43,25 @@ def measure_latency(
     depth: Annotated[list[int] | None, typer.Option(help="18, 34 or 50; repeatable. Default: all.")] = None,
     side: Annotated[list[int] | None, typer.Option(help="224 or 32; repeatable. Default: both.")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="Images at a time; repeatable. Default: 1 and 32.")] = None,
-    engine: Annotated[list[str] | None, typer.Option(help=f"{ENGINE_NAMES}; repeatable. Default: all here.")] = None,
-    precision: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TOLERANCES)}; repeatable.")] = None,
+    engine: Annotated[list[str] | None, typer.Option(help=f"{ENGINES}; repeatable. Default: all here.")] = None,
+    precision: Annotated[list[str] | None, typer.Option(help=f"{PRECISIONS}; repeatable.")] = None,
     with_matched: Annotated[
         bool, typer.Option("--matched", help="Also the pruned and narrowed ResNet-50s at 224.")
     ] = False,
-    repetitions: Annotated[int, typer.Option(help="Timed passes of every cell.")] = Settings.repetitions,
-    warmup: Annotated[int, typer.Option(help="Rounds before them that are not kept.")] = Settings.warmup,
-    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = Settings.threads,
+    repetitions: Annotated[int, typer.Option(help="Timed passes of every cell.")] = 30,
+    warmup: Annotated[int, typer.Option(help="Rounds before them that are not kept.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads of every engine.")] = 1,
     store: StoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/latency-<n>.json.")] = None,
 ) -> None:
     """Latency of the networks of table 2, taking turns in one process; run it on a machine that does nothing else."""
+    from rdlib.measure import latency
+    from rdlib.measure.candidates import candidates, matched
+    from rdlib.measure.engines import choose
+    from rdlib.measure.latency_record import Settings, next_path
+    from rdlib.measure.record import folder
+    from rdlib.runs.store import Store
+
     compared = candidates(depth or (50, 34, 18), side or (224, 32))
     if with_matched:
         compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
@@ -80,11 +83,15 @@ def measure_latency(
 
 @measure_app.command("int8")
 def measure_int8(
-    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    profile_name: ProfileArgument,
     store: StoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/int8-PROFILE.json.")] = None,
 ) -> None:
     """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import int8
+    from rdlib.runs.store import Store
+
     chosen, records = profile(profile_name), Store(store)
     path = to or int8.RECORD.path(chosen, records)
     int8.measure(chosen, records, path, console.print)
@@ -93,39 +100,51 @@ def measure_int8(
 
 @measure_app.command("teaching")
 def measure_teaching(
-    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    profile_name: ProfileArgument,
     store: StoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/teaching-PROFILE.json.")] = None,
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import gradients_record
+    from rdlib.runs.store import Store
+
     chosen, records = profile(profile_name), Store(store)
-    path = to or evidence_record.RECORD.path(chosen, records)
-    evidence_record.measure(chosen, records, path, console.print)
-    console.print(f"\n{as_text(evidence_record.overview(chosen, records, path))}")
+    path = to or gradients_record.RECORD.path(chosen, records)
+    gradients_record.measure(chosen, records, path, console.print)
+    console.print(f"\n{as_text(gradients_record.overview(chosen, records, path))}")
 
 
 @measure_app.command("paths")
 def measure_paths(
-    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    profile_name: ProfileArgument,
     store: StoreOption = RESULTS,
     to: Annotated[
         Path | None, typer.Option(help="The record; default: STORE/measured/paths-PROFILE.safetensors.")
     ] = None,
 ) -> None:
     """Train the JointRD network of a profile again and record feature maps and every path's logits of 20 images."""
+    from rdlib.measure import paths_record
+    from rdlib.runs.store import Store
+
     chosen, records = profile(profile_name), Store(store)
-    path = to or observation_record.RECORD.path(chosen, records)
-    observation_record.measure(chosen, records, path, console.print)
+    path = to or paths_record.RECORD.path(chosen, records)
+    paths_record.measure(chosen, records, path, console.print)
     console.print(f"\nwritten: {path.name}")
 
 
 @measure_app.command("rivals")
 def measure_rivals(
-    profile_name: Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")],
+    profile_name: ProfileArgument,
     store: StoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/rivals-PROFILE.json.")] = None,
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import rival_costs
+    from rdlib.paper import rivals as rival_table
+    from rdlib.runs.store import Store
+
     chosen, records = profile(profile_name), Store(store)
     path = to or rival_costs.RECORD.path(chosen, records)
     rival_costs.measure(chosen, records, path, console.print)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.losses import attention_distance
 from rdlib.methods import Init, Taught
 from rdlib.models import STAGES, StagedResNet
 
@@ -35,6 +34,16 @@ class Hints(Taught):
             "cross_entropy": F.cross_entropy(logits, labels),
             "hint": self.weight * F.mse_loss(self.regressor(guided), hint),
         }
+
+
+def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over images and positions of (Q_S / |Q_S| - Q_T / |Q_T|)^2 (Zagoruyko and Komodakis, 2017, equation 2).
+
+    Q is the attention map: the mean over the channels of the squared feature map after its ReLU, as one vector of
+    positions. student, teacher: pre-ReLU feature maps [N, C, H, W] of equal H and W, channels may differ; a scalar.
+    """
+    ours, theirs = (F.normalize(F.relu(h).square().mean(1).flatten(1)) for h in (student, teacher))
+    return (ours - theirs).square().mean()
 
 
 class AttentionTransfer(Taught):

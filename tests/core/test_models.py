@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import DiracConv2d
+from rdlib.convolutions import DiracConv2d, RepVGGConv2d
 from rdlib.errors import ConfigError
 from rdlib.models import StagedResNet, plain, projection, resnet
 
@@ -70,15 +70,11 @@ def test_torchvision_weights_load_unchanged_and_give_its_logits(depth):
 
 @pytest.mark.parametrize("conv", ["plain", "dirac"])
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_strictly_plain_networks_have_no_shortcut_parameter(depth, conv):
+def test_a_plain_network_has_no_shortcut_parameter_or_exactly_the_three_stride_two_projections(depth, conv):
     names = list(plain(depth, 10, 4, conv=conv).state_dict())
     assert names
     assert not [name for name in names if "downsample" in name]
-
-
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_downsample_keeps_exactly_the_three_stride_two_projections(depth):
-    network = resnet(depth, 10, "downsample", 4)
+    network = resnet(depth, 10, "downsample", 4, conv=conv)
     kept = {name for name, module in network.named_modules() if name.endswith("downsample.0")}
     assert kept == {"layer2.0.downsample.0", "layer3.0.downsample.0", "layer4.0.downsample.0"}
     assert all(network.get_submodule(name).stride == (2, 2) for name in kept)
@@ -114,16 +110,13 @@ def test_last_norm_of_a_block_is_not_zero_initialised():
     assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
 
 
-def test_cifar_stem_keeps_the_resolution_and_imagenet_stem_quarters_it(images):
-    assert resnet(18, 10, width=4).stem(images).shape == (2, 4, 32, 32)
-    assert resnet(18, 10, width=4, stem="imagenet").stem(images).shape == (2, 4, 8, 8)
-
-
 @pytest.mark.parametrize("depth", DEPTHS)
-def test_stages_halve_the_resolution_and_have_the_stated_channels(depth, images):
+def test_the_imagenet_stem_quarters_the_resolution_and_stages_halve_it_with_the_stated_channels(depth, images):
     network = resnet(depth, 10, width=4)
     shapes = [tuple(network.head(images, k).shape[1:]) for k in range(1, 5)]
     assert shapes == [(c, side, side) for c, side in zip(network.stage_channels, (32, 16, 8, 4), strict=True)]
+    assert network.stem(images).shape == (2, 4, 32, 32)
+    assert resnet(depth, 10, width=4, stem="imagenet").stem(images).shape == (2, 4, 8, 8)
 
 
 def test_bottleneck_strides_on_its_3x3_convolution():
@@ -132,17 +125,13 @@ def test_bottleneck_strides_on_its_3x3_convolution():
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0)])
-def test_dirac_with_alpha_1_and_beta_0_is_the_identity(kernel, padding):
+def test_dirac_with_alpha_1_and_beta_0_is_the_identity_and_starts_at_beta_a_tenth(kernel, padding):
     conv = DiracConv2d(6, 6, kernel, padding=padding)
+    expected = 0.1 * conv.weight + nn.init.dirac_(torch.empty(6, 6, kernel, kernel))
+    torch.testing.assert_close(conv.folded_weight(), expected)
     conv.beta.data.zero_()
     x = torch.randn(2, 6, 5, 5)
     torch.testing.assert_close(conv(x), x, rtol=0, atol=0)
-
-
-def test_dirac_starts_at_alpha_1_and_beta_a_tenth():
-    conv = DiracConv2d(6, 8, 3, padding=1)
-    expected = 0.1 * conv.weight + nn.init.dirac_(torch.empty(8, 6, 3, 3))
-    torch.testing.assert_close(conv.folded_weight(), expected)
 
 
 def test_folded_dirac_weight_in_a_plain_convolution_gives_the_same():
@@ -176,9 +165,10 @@ def test_unknown_choice_raises_and_names_the_choices(fields, named):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("width", range(1, 17))
-def test_a_projections_gradients_are_those_of_float64(width, layout):
+@pytest.mark.parametrize("kind", [lambda *n: projection(*n)[0], lambda i, o, s: RepVGGConv2d(i, o, 3, s).pointwise])
+def test_a_projections_gradients_are_those_of_float64(kind, width, layout):
     images, out = torch.randn(16, width, 8, 8), torch.randn(16, 2 * width, 4, 4)
-    found, ours = [], projection(width, 2 * width, 2)[0]
+    found, ours = [], kind(width, 2 * width, 2)
     for dtype, order in ((torch.float64, torch.contiguous_format), (torch.float32, layout)):
         one = ours.to(dtype, memory_format=order)
         one.zero_grad()

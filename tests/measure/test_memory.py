@@ -78,8 +78,8 @@ def test_a_table_compares_each_network_with_its_resnet(record):
 
 def test_the_command_writes_the_record_and_prints_both_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "measured_row", made_up)
-    monkeypatch.setattr(measure_command, "candidates", lambda: PAIR)
-    monkeypatch.setattr(measure_command, "matched", list)
+    monkeypatch.setattr("rdlib.measure.candidates.candidates", lambda: PAIR)
+    monkeypatch.setattr("rdlib.measure.candidates.matched", list)
     app = typer.Typer()
     app.add_typer(measure_command.measure_app, name="measure")
     result = CliRunner().invoke(app, ["measure", "memory", "--to", str(tmp_path / "memory.json")])

@@ -19,8 +19,8 @@ CORE = (
     "convolutions",
     "models",
     "losses",
-    "methods",
     "checkpoint",
+    "methods",
     "train",
 )
 
@@ -100,6 +100,14 @@ ABSENT = (
     *("ipywidgets", "IPython", "ipykernel", "onnx", "onnxruntime", "onnxscript", "openvino", "executorch"),
     *("torch_pruning", "huggingface_hub", "hypothesis"),
 )
+
+
+def test_a_network_needs_no_tables_and_no_plots():
+    code = "import sys, rdlib.models; print({'pandas', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True).stdout
+        == "set()\n"
+    )
 
 
 def test_sweeps_need_no_jupyter_no_plots_and_no_scikit_learn(tmp_path):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from networks import LAMBDA
 from torch import Tensor, nn
 from torch.nn import functional as F
 from trained import gradients, network
@@ -24,7 +25,6 @@ from rdlib.rivals.ablations import (
     WithoutMixedDistance,
 )
 
-LAMBDA = 1e-3
 OWN = ["cross_entropy", "distance"]
 KEPT = {
     WithoutMixedCrossEntropy: [*OWN, "mixed_1_distance", "mixed_2_distance", "mixed_3_distance"],

@@ -18,12 +18,11 @@ from rdlib.errors import ConfigError
 from rdlib.experiments.comparisons import MATCHED
 from rdlib.experiments.profiles import profile
 from rdlib.experiments.tables import rows_of
-from rdlib.losses import attention_distance
 from rdlib.measure import candidates
 from rdlib.methods import JointRD, Taught
 from rdlib.models import Architecture, StagedResNet, resnet
 from rdlib.recipe import Recipe
-from rdlib.rivals.distillation import AttentionTransfer, Hints, SimilarityPreserving
+from rdlib.rivals.distillation import AttentionTransfer, Hints, SimilarityPreserving, attention_distance
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.inherited import Inherited
 from rdlib.rivals.pruning import pruned, ratios
