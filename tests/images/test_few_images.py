@@ -80,7 +80,8 @@ def test_training_sees_those_images_alone(dataset: Dataset, monkeypatch: pytest.
 def test_photographs_give_few_images_too(tmp_path) -> None:
     labels = np.repeat(np.arange(3, dtype=np.int64), 8)
     files = Files(np.array([f"{i}.jpg".encode() for i in range(24)]), labels)
-    images = Photographs("own", ["a", "b", "c"], files, files, "", tmp_path, 32, torch.device("cpu"), 0)
+    moments = torch.zeros(3), torch.ones(3)
+    images = Photographs("own", ["a", "b", "c"], files, files, *moments, "", tmp_path, 32, 0)
     few = images.trained_on(Recipe(crop_padding=0, image_size=32, shots=2), 1)
     assert np.bincount(few.labels).tolist() == [2, 2, 2]
     assert [labels[int(path.split(b".")[0])] for path in few.paths] == few.labels.tolist()

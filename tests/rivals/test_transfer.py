@@ -93,7 +93,7 @@ def two(monkeypatch: pytest.MonkeyPatch, make_dataset: Callable[..., Dataset]) -
         "here": replace(make_dataset(classes=4, seed=1), name="here"),
         "there": replace(make_dataset(classes=6, seed=2), name="there"),
     }
-    monkeypatch.setattr("rdlib.images.load", lambda name, root=None, device="cpu": found[name])
+    monkeypatch.setattr("rdlib.images.dataset.in_memory", lambda name, root=None, device="cpu": found[name])
     return found
 
 
