@@ -15,7 +15,7 @@ from rdlib.errors import ConfigError
 
 
 class Projection(nn.Conv2d):
-    """A 1x1 convolution without bias, [N, C, H, W] -> [N, C', H / stride, W / stride].
+    """A 1x1 convolution, [N, C, H, W] -> [N, C', H / stride, W / stride].
 
     oneDNN's weight gradient of a *strided* 1x1 convolution in channels_last corrupts memory where the input has fewer
     channels than its block, 8 with AVX2 and 16 with AVX-512 (oneDNN issue 6035). Where a CPU learns through so few,
@@ -33,7 +33,7 @@ class Projection(nn.Conv2d):
 
 
 class Reparametrised(nn.Conv2d, ABC):
-    """Base of the kinds of convolution that `models.CONVOLUTIONS` names; `fold` replaces each by its `folded`."""
+    """Base of the kinds of convolution that `CONVOLUTIONS` names; `fold` replaces each by its `folded`."""
 
     kernels: ClassVar[tuple[int, ...]] = (1, 3)  # sizes it is made for; others stay plain
     normalises: ClassVar[bool] = False  # whether it holds its BatchNorm, so that none follows

@@ -55,9 +55,10 @@ def may_be_listed(run_id: str) -> bool:
 
 
 def sources() -> str:
-    """SHA-256 of the files that say what every table trains."""
+    """SHA-256 of the files that say what every table trains, and what the id of a run is made of."""
     digest = hashlib.sha256()
-    for path in [*sorted(PACKAGE.glob("experiments/*.py")), PACKAGE / "recipe.py", PACKAGE / "rivals" / "register.py"]:
+    folders = [path for room in ("experiments", "rivals") for path in sorted(PACKAGE.glob(f"{room}/*.py"))]
+    for path in [*folders, *(PACKAGE / f"{name}.py" for name in ("recipe", "methods", "models", "runs/run"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -77,8 +78,7 @@ def index() -> str:
     return f'{{\n "sources": "{sources()}",\n "runs": {{\n' + ",\n".join(lines) + "\n }\n}\n"
 
 
-def write_index(store: Path) -> Path:
-    """Write the index beside a store's tables; returns where. Raises OSError."""
-    path = store / "tables" / INDEX.name
-    files.write(path, index())
-    return path
+def write_index() -> Path:
+    """Write the index; returns where. Raises OSError."""
+    files.write(INDEX, index())
+    return INDEX

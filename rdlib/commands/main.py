@@ -3,6 +3,7 @@
 Exit code 1: a run failed or a cell disagrees; 2: bad input; 130: interrupted.
 """
 
+import errno
 import os
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from rdlib.experiments.profiles import profile
 from rdlib.recipe import PAPER_METHODS, PAPER_RECIPE, Recipe
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -60,7 +62,8 @@ def train(
 
     Several GPUs share it under torchrun: `torchrun --nproc-per-node 8 -m rdlib train ...`.
     """
-    known = known_run(store, again or run_id or "") if again or run_id else None
+    named = again if again is not None else run_id
+    known = known_run(store, named) if named is not None else None
     from rdlib.images import load
     from rdlib.runs.execute import require_same_images
     from rdlib.runs.execute import train as train_run
@@ -225,12 +228,13 @@ def show(
 
 @app.command()
 def tables(store: StoreOption = RESULTS) -> None:
-    """Render the records into tables/, the README's tables and its figure; trains nothing."""
+    """Render the records into tables/ and, for the published store, into the READMEs; trains nothing."""
     from rdlib.commands.known import write_index
     from rdlib.commands.publish import publish
     from rdlib.runs.store import Store
 
-    for path in [*publish(Store(store)), write_index(store)]:
+    index = [write_index()] if store.resolve() == RESULTS.resolve() else []
+    for path in [*publish(Store(store)), *index]:
         console.print(f"wrote {path.name}")
 
 
@@ -278,8 +282,10 @@ def run() -> None:
         raise
     except ModuleNotFoundError as error:  # a GPU machine has what training needs, not more
         leave(f"error: this needs the package {error.name}, which is not installed: see pyproject.toml", 2)
-    except OSError as error:  # a full disk, a folder without permission
-        leave(f"error: {error}: make room or make it writable, then run the same command again", 2)
+    except OSError as error:
+        help = "make room or make it writable" if error.errno in NOT_WRITABLE else "correct it"
+        where = f" ({Path(str(error.filename)).name})" if error.filename else ""
+        leave(f"error: {error.strerror or error}{where}: {help}, then run the same command again", 2)
 
 
 def leave(sentence: str, code: int) -> None:

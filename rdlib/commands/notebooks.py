@@ -27,7 +27,9 @@ def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
 
 
 def parameters_of(notebook: Path) -> list[str]:
-    """The names of the parameters a notebook has."""
+    """The names of the parameters a notebook has. Raises ConfigError where there is no such notebook."""
+    if not notebook.exists():
+        raise ConfigError(f"there is no notebook {notebook.name}")
     import papermill
 
     return list(papermill.inspect_notebook(str(notebook)))
@@ -45,8 +47,6 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     """Run a notebook through papermill. Raises NotebookError with cell and error; `output` then shows where."""
     import papermill
 
-    if not notebook.exists():
-        raise ConfigError(f"there is no notebook {notebook.name}")
     check_parameters(notebook, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     try:

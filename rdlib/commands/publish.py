@@ -17,7 +17,7 @@ from rdlib.files import write
 from rdlib.measure import int8, latency_record, memory, speedup
 from rdlib.measure import record as measured
 from rdlib.paper.scorecard import card, summary
-from rdlib.runs.store import ROOT, Store
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -93,7 +93,7 @@ def to_fill(command: str) -> pd.DataFrame:
 
 
 def publish(store: Store) -> list[Path]:
-    """Write every table, the claim figure, and the README; returns what was written."""
+    """Write every table and the claim figure, and for the published store the READMEs; returns what was written."""
     folder = store.root / "tables"
     written = []
     try:
@@ -110,10 +110,11 @@ def publish(store: Store) -> list[Path]:
             written.append(path)
         strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
         figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
-        for name, notebooks in PAGES.items():
+        pages = PAGES if store.root.resolve() == RESULTS.resolve() else {}  # they tell of the published store alone
+        for name, notebooks in pages.items():
             write(ROOT / name, filled((ROOT / name).read_text(), store, notebooks))
     except OSError as error:
         raise RecordError(
             f"cannot write the tables ({error.strerror}): make results/ and the READMEs writable"
         ) from error
-    return [*written, folder / "claim.png", *(ROOT / name for name in PAGES)]
+    return [*written, folder / "claim.png", *(ROOT / name for name in pages)]

@@ -83,9 +83,17 @@ def require_notebook_packages() -> None:
 
 
 def set_aside_stale(store: Store, say: Callable[[str], None]) -> None:
-    """Records of other code are no reproduction: move such a store away, and stamp a fresh one."""
+    """Records of other code are no reproduction: move such a store away, and stamp a fresh one.
+
+    Raises ConfigError for a folder that is no store of `reproduce`'s own making, so that nothing else is ever moved.
+    """
+    store.root = store.root.resolve()
     stamp, code = store.root / "code.sha256", digest_of(CODE)
-    if store.root.exists() and (not stamp.exists() or stamp.read_text() != code):
+    if store.root.is_file() or (store.root.exists() and not stamp.exists() and any(store.root.iterdir())):
+        raise ConfigError(
+            f"{store.root.name} is no store that reproduce made: name an empty folder, or one that is new"
+        )
+    if stamp.exists() and stamp.read_text() != code:
         aside = store.root.with_name(f"{store.root.name}-{datetime.now(UTC):%Y%m%dT%H%M%S}")
         os.replace(store.root, aside)
         say(f"     {store.root.name}/ was made by other code: moved to {aside.name}/")
@@ -117,16 +125,17 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the largest of the cell's own deviation, that of all
     cells together (f degrees of freedom), since three seeds may agree by luck, and what as many test images leave open.
     """
-    images = len(load(profile.dataset, image_size=profile.recipe.image_size).test)
+    data = load(profile.dataset, image_size=profile.recipe.image_size)
+    counts = {"test": len(data.test), "tune": len(data.tune)}
     cells = [
-        (row.name, cell(row, published), cell(new, reproduced))
+        (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced))
         for row, new in zip(rows_of(profile), rows_of(wanted), strict=True)
     ]
-    several = [logits(old.values, images) for _, old, _ in cells if len(old.values) > 1]
+    several = [logits(old.values, images) for _, images, old, _ in cells if len(old.values) > 1]
     freedom = sum(len(values) - 1 for values in several)
     pooled = sum(float(np.var(values)) * len(values) for values in several) / freedom if freedom else math.nan
     lines = []
-    for name, old, new in cells:
+    for name, images, old, new in cells:
         low, high = interval(old, len(new.values), images, pooled, freedom)
         if len(new.values) < new.wanted or len(old.values) < old.wanted:
             verdict = "missing"

@@ -21,8 +21,8 @@ def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
     calibration: batches [N, 3, side, side] of normalised training images; the range of each feature map is the least
     and greatest value seen. Weights are symmetric int8 per output channel, feature maps uint8 per tensor (after ReLU
     nothing is negative; with signed maps, the tool's default, ONNX Runtime and OpenVINO ran a third of ResNet-50's
-    convolutions in float32), in quantise-dequantise form (QDQ), which ONNX Runtime, OpenVINO and TensorRT read. All
-    else is the tool's default; nothing is tuned.
+    convolutions in float32), in quantise-dequantise form (QDQ), which ONNX Runtime, OpenVINO and TensorRT read. On
+    a processor that would overflow (`saturates`) weights have 7 bits. All else is the tool's default; nothing is tuned.
 
     Raises DeployError for a file that `export` did not write, a calibration set that is empty, of another shape or not
     finite, and where the file cannot be written.

@@ -136,9 +136,7 @@ class BackgroundTraining(threading.Thread):
         if not isinstance(images, Dataset):
             raise ConfigError(f"live training needs images in memory, {run.dataset} is a folder: use another data set")
         teacher = None if run.teacher is None else self.teacher(run, run.teacher, images)
-        with torch.random.fork_rng(devices=[]):  # as `execute.build`
-            torch.manual_seed(run.seed)
-            method = assemble(run, teacher, len(images.classes))
+        method = assemble(run, teacher, len(images.classes))
         watch = self.watching(method, images, f"{run.dataset}, live: {curve.row.name}")
         started = time.perf_counter()
         for epoch in fit(method, images, run.recipe, seed=run.seed, progress=False):

@@ -96,8 +96,8 @@ class TrainingPanel(Panel):
         """List the rows of the table that is chosen; the same network in it, where it has that."""
         cell, rows = self.cells[self.tables.index(change.owner)], self.rows[change.owner.value]
         before = cell.value
-        what = (before.teaching, before.cut, before.shortcuts)
-        same = [row for row in rows if (row.teaching, row.cut, row.shortcuts) == what]
+        what = (before.teaching, before.heir, before.cut, before.shortcuts)
+        same = [row for row in rows if (row.teaching, row.heir, row.cut, row.shortcuts) == what]
         with self.quietly():  # drawn once, not for what the list happens to begin with
             cell.options = named(rows)
             cell.value = next((row for row in same if row.depth == before.depth), (same or rows)[0])

@@ -96,7 +96,7 @@ def costs(found: Sequence[Line], ways: Sequence[str], training: Axes, traffic: A
 
 
 def accuracy_and_costs(tables: Mapping[str, Sequence[Line]]) -> Figure:
-    """A panel a table of `rival_table.lines` under its title, the ways sorted by the first one, and two of costs."""
+    """A panel a table of `paper.rivals.lines` under its title, the ways sorted by the first one, and two of costs."""
     first = next(iter(tables.values()))
     ways = order(first)
     known = any(line.training for line in first)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
+from rdlib.deploy.quantize import saturates
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
@@ -51,7 +52,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
             continue
         found[run.id] = one = accuracies(run, store)
         tell(f"{name}: {one['float32_top1']:.2f} -> {one['int8_top1']:.2f} %")
-    settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED}
+    settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED, "weight_bits": 7 if saturates() else 8}
     write(path, {"settings": settings, "provenance": origin(*PACKAGES), "runs": found})
 
 

@@ -25,7 +25,7 @@ from rdlib.runs.store import RESULTS, Store
 
 FOLDER = RESULTS / "measured"
 SCHEMA = 1
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 Tell = Callable[[str], None]  # hears a line of text now and then, while something takes long
 
 

@@ -62,8 +62,9 @@ def weights_equal(network: nn.Module, record: Record | None, images: Dataset) ->
     """
     if record is None:
         return None
-    here = provenance(images, images.device, 1.0, 0)
-    if any(here[key] != record.provenance[key] for key in ("device", "threads", "versions")):
+    here, there = provenance(images, images.device, 1.0, 0), record.provenance
+    asked = ["device", "threads", "versions", *(["processor"] if "processor" in there else [])]
+    if any(here[key] != there[key] for key in asked):
         return None
     file = safetensors.torch.save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})
     return bool(hashlib.sha256(file).hexdigest() == record.provenance["weights_sha256"])

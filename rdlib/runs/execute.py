@@ -107,7 +107,7 @@ def locked(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # who takes it meanwhile sees that it is gone, and begins again (filelock)
         lock.release()
 
 

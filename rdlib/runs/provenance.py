@@ -92,7 +92,9 @@ def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
 
 
 def git(*arguments: str) -> str | None:
-    """Output of a git command in the repository, or None where there is no git or no repository."""
+    """Output of a git command in the repository, or None where there is no git or no repository of ours."""
+    if not (ROOT / ".git").exists():  # installed elsewhere, perhaps within another repository
+        return None
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
         return done.stdout.strip()

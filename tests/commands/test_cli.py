@@ -111,7 +111,7 @@ def test_a_usage_error_is_explained_with_exit_code_2(arguments, named, command, 
 
 
 def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypatch, tmp_path):
-    monkeypatch.setattr("rdlib.commands.data.ROOT", tmp_path)
+    monkeypatch.setattr("rdlib.images.dataset.ROOT", tmp_path)
     code, out, _ = command("data", "list")
     assert code == 0
     line = "digits: 10 classes, 16x16, 1297 train (of them 129 tune), 500 test, sha256 92cb71c2c011"

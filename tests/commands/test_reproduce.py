@@ -8,6 +8,7 @@ from records import put
 
 from rdlib.commands import reproduce
 from rdlib.commands.reproduce import compare, from_logit, logits
+from rdlib.errors import ConfigError
 from rdlib.experiments.controls import EQUAL_EPOCHS, controls
 from rdlib.experiments.profiles import PROFILES, SHORT, SMOKE, profile
 from rdlib.experiments.tables import rows_of
@@ -128,3 +129,28 @@ def test_reproduce_ends_with_the_scorecard_of_the_fresh_store(tmp_path, monkeypa
     assert agreed[-1] == "no cell disagrees with the published one, is missing or failed"
     assert not reproduce.report(reproduce.compare(QUICK, QUICK, published_, fresh), ["a run"], agreed.append)
     assert "FAILED  a run" in agreed
+
+
+def test_tune_cells_are_compared_by_the_images_of_the_tune_split(published, tmp_path):
+    """129 images leave open twice as much as 500."""
+    other = everything(Store(tmp_path / "other"))
+    rows = {row.runs[0].recipe.holdout: row for row in rows_of(QUICK)}
+    widths = {}
+    for split, row in rows.items():
+        for run in row.runs:
+            put(published, run, 91.0)
+        put(other, row.runs[0], 90.0)
+        line = compare(QUICK, ONE, published, other).set_index("cell").loc[row.name]
+        low, high = map(float, line["expected (%)"].split(" to "))
+        widths[split] = high - low
+    assert widths["tune"] > 1.5 * widths["test"]
+
+
+@pytest.mark.parametrize("name", ["mine", "."])
+def test_no_folder_but_one_of_its_own_is_ever_moved(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").touch()
+    with pytest.raises(ConfigError, match="is no store that reproduce made"):
+        reproduce.set_aside_stale(Store(name), print)
+    assert (tmp_path / "mine" / "thesis").exists()

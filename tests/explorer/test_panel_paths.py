@@ -47,7 +47,7 @@ def observed(epochs, name="a training", seed=0):
 @pytest.fixture
 def recorded(store):
     """A store with a record of epochs 0, 1, 3 and 8."""
-    observation_record.write(observation_record.path_of(QUICK, store), observed((0, 1, 3, 8)), ABOUT)
+    observation_record.write(observation_record.RECORD.path(QUICK, store), observed((0, 1, 3, 8)), ABOUT)
     return store
 
 
@@ -175,7 +175,7 @@ def test_without_a_record_the_command_is_named_and_nothing_breaks(store):
 
 
 def test_a_damaged_record_is_told(recorded):
-    path = observation_record.path_of(QUICK, recorded)
+    path = observation_record.RECORD.path(QUICK, recorded)
     path.write_bytes(path.read_bytes()[:-5])
     panel = PathsPanel(recorded)
     assert "paths-quick.safetensors cannot be read" in panel.message.value
