@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from rdlib.convolutions import DiracConv2d
+from rdlib.convolutions import DiracConv2d, Reparametrised
 from rdlib.models import StagedResNet, resnet
 
+LAMBDA = 1e-3
 KINDS = [(d, s, c) for d in (18, 34, 50) for s in ("all", "downsample", "none") for c in ("plain", "dirac")]
 
 
@@ -29,6 +30,27 @@ def randomise(network: nn.Module, images: Tensor, seed: int = 0) -> nn.Module:
     return network.eval()
 
 
+def as_if_trained(module: nn.Module) -> nn.Module:
+    """In float64; no BatchNorm and no Dirac scale is in its initial state, where many mistakes cancel."""
+    for part in module.double().modules():
+        if isinstance(part, nn.BatchNorm2d):
+            for tensor in (part.weight, part.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (part.bias, part.running_mean):
+                nn.init.uniform_(tensor, -0.5, 0.5)
+        elif isinstance(part, Reparametrised):
+            for scale in (getattr(part, name) for name in part.undecayed):
+                nn.init.uniform_(scale, 0.2, 1.0)
+    return module
+
+
+def network(
+    shortcuts: str = "none", seed: int = 0, depth: int = 18, width: int = 4, conv: str = "plain"
+) -> StagedResNet:
+    torch.manual_seed(seed)
+    return as_if_trained(resnet(depth, 10, shortcuts, width, conv=conv))
+
+
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
@@ -40,19 +62,3 @@ def assert_same(module: nn.Module, before: dict[str, Tensor]) -> None:
 
 def gradients(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
-
-
-LAMBDA = 1e-3
-
-
-def network(shortcuts: str = "none", seed: int = 0, depth: int = 18, width: int = 4) -> StagedResNet:
-    """A network in float64 whose BatchNorms are no longer in their initial state."""
-    torch.manual_seed(seed)
-    net = resnet(depth, 10, shortcuts, width).double()
-    for name, tensor in net.state_dict().items():
-        if "bn" in name or "downsample.1" in name:
-            if name.endswith(("weight", "running_var")):
-                tensor.uniform_(0.5, 1.5)
-            elif name.endswith(("bias", "running_mean")):
-                tensor.uniform_(-0.5, 0.5)
-    return net

@@ -4,10 +4,9 @@ import copy
 
 import pytest
 import torch
-from networks import LAMBDA
+from networks import LAMBDA, gradients, network
 from torch import Tensor, nn
 from torch.nn import functional as F
-from trained import gradients, network
 
 from rdlib.errors import ConfigError
 from rdlib.losses import margin_distance, negative_margin

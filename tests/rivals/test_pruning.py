@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from networks import assert_same, snapshot
 from torch import nn
 from torch.nn import functional as F
-from trained import assert_same, snapshot
 
 from rdlib.deploy.export import INPUT, export, session
 from rdlib.deploy.fold import fold

@@ -5,10 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from networks import randomise
+from networks import as_if_trained, assert_same, gradients, network, randomise, snapshot
 from torch import Tensor, nn
 from torch.nn import functional as F
-from trained import as_if_trained, assert_same, gradients, network, snapshot
 
 from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d
 from rdlib.deploy.export import export
