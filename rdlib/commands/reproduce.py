@@ -39,10 +39,7 @@ def reproduce(
     inputs = digest_of(CODE, *(reproduced.record_path(run) for run in runs))
     for notebook in shown:
         output = reproduced.root / "notebooks" / notebook.name
-        known = parameters_of(notebook)
-        parameters = {"store": str(reproduced.root.resolve())} if "store" in known else {}
-        if notebook.stem not in LIVE and "profile" in known:
-            parameters["profile"] = name
+        parameters = parameters_for(notebook, name, reproduced)
         try:
             fresh = execute_if_changed(notebook, output, parameters, inputs)
             say(f"     {notebook.name} {'done' if fresh else 'unchanged'}")
@@ -54,6 +51,15 @@ def reproduce(
     say("notebooks/12_scorecard.ipynb). What `make reproduce` does not train or measure says: not run.")
     say(str(summary(card(wanted, reproduced))))
     return agree
+
+
+def parameters_for(notebook: Path, profile_name: str, store: Store) -> dict[str, Any]:
+    """What a notebook is told: the store, and the profile where it reads one; never a parameter that it lacks."""
+    wanted = {"store": str(store.root.resolve()), "profile": profile_name}
+    if notebook.stem in LIVE:
+        del wanted["profile"]
+    known = parameters_of(notebook)
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def report(compared: pd.DataFrame, failures: Sequence[str], say: Callable[[str], None]) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from records import put
 
 from rdlib.commands import reproduce
+from rdlib.commands.notebooks import check_parameters
 from rdlib.commands.reproduce import compare, from_logit, logits
 from rdlib.errors import ConfigError
 from rdlib.experiments.controls import EQUAL_EPOCHS, controls
@@ -98,6 +99,15 @@ def test_smoke_runs_every_notebook_that_reads_records():
     names = {path.stem for path in reproduce.NOTEBOOKS.glob("[0-9]*.ipynb")}
     assert names > reproduce.LIVE
     assert len(names - reproduce.LIVE) >= 10
+
+
+@pytest.mark.parametrize("notebook", sorted(reproduce.NOTEBOOKS.glob("[0-9]*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_told_only_what_it_knows(notebook, store):
+    """`make reproduce` ended with exit 1 on every machine, since one notebook has no parameter "store"."""
+    told = reproduce.parameters_for(notebook, "quick", store)
+    check_parameters(notebook, told)
+    if notebook.stem not in reproduce.LIVE:
+        assert told["store"] == str(store.root.resolve())
 
 
 def test_the_control_of_equal_arithmetic_has_jointrds_operations():
