@@ -51,6 +51,8 @@ def sweep(
     The next run to start is always the first of the list whose teacher is trained. Killed and started again, the sweep
     goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
     failed teacher are noted too. Raises RecordError when the store cannot be written, ConfigError for bad arguments.
+    A script of your own that trains several at a time calls this under `if __name__ == "__main__":`, because each
+    process of its own imports that script first.
     """
     store = Store(store.root.resolve())  # a worker may have another working directory
     store.require_writable()
