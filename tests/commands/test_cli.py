@@ -237,6 +237,7 @@ main()
         (["measure", "latency", "--help"], 0, "--engine"),
         ([], 2, "Train deep networks without shortcuts"),
         (["show", "000000000000"], 2, "the store has no run 000000000000"),
+        (["train", "--run", ""], 2, "the run id is empty (an unset shell variable?)"),
         (["train", "--run", "000000000000"], 2, "neither the store nor a profile has run 000000000000"),
         (["train", "--again", "nonsense"], 2, "neither the store nor a profile has run nonsense"),
         (["export", "000000000000", "--to", "x.onnx"], 2, "neither the store nor a profile has run 000000000000"),
