@@ -1,17 +1,24 @@
-"""The convolutions of a network: plain, and two kinds that are something else in training and fold into a plain one.
+"""The convolutions of a network: plain, and two kinds that are something else in training; and folding.
+
+Folded, what only training needs (BatchNorm, Dirac weights, RepVGG's branches) has become plain convolutions.
 
 DiracConv2d: Zagoruyko and Komodakis, 2017, in the form of JointRD's released code (the original also scales each
 filter of W to unit length). RepVGGConv2d: Ding et al., CVPR 2021.
 """
 
+import copy
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm  # also the synchronised one of several GPUs
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from rdlib.errors import ConfigError
+from rdlib.errors import ConfigError, DeployError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Projection(nn.Conv2d):
@@ -155,3 +162,41 @@ def norm_after(conv: nn.Conv2d) -> nn.Module:
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     """The downsampling shortcut: 1x1 convolution and BatchNorm, named as in torchvision."""
     return nn.Sequential(Projection(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+
+def fold(network: Network) -> Network:
+    """A copy of a network in eval mode in which convolutions have biases and no BatchNorm is left.
+
+    W' = gamma / sqrt(var + eps) W, b' = beta - gamma mean / sqrt(var + eps), per output channel; a reparametrised
+    convolution is first replaced by its `folded` one. Every BatchNorm must be registered straight after the convolution
+    that feeds it, as in torchvision's ResNets. Raises DeployError where it is not, and for a network in training mode.
+    """
+    if any(module.training for module in network.modules()):
+        raise DeployError("a network in training mode cannot be folded: call network.eval() first")
+    folded = copy.deepcopy(network)
+    for parent in list(folded.modules()):
+        if isinstance(parent, Reparametrised):
+            continue  # replaced as a whole
+        fed_by, previous = "", None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, Reparametrised):
+                child = child.folded()
+                setattr(parent, name, child)
+            if isinstance(child, _BatchNorm):
+                if not isinstance(previous, nn.Conv2d):
+                    raise DeployError(f"the BatchNorm {name} follows no convolution, so it cannot be folded")
+                fused = fuse_conv_bn_eval(previous, child)
+                fused.__class__ = nn.Conv2d  # also of a Projection: what is deployed does not learn
+                setattr(parent, fed_by, fused)
+                setattr(parent, name, nn.Identity())
+            fed_by, previous = name, child
+    return folded.eval().requires_grad_(False)
+
+
+def require_folded(network: nn.Module) -> None:
+    """Raise DeployError for a network in training mode or with a BatchNorm or reparametrised convolution left."""
+    if any(module.training for module in network.modules()):
+        raise DeployError("a network in training mode cannot be deployed: call network.eval(), then fold it")
+    for name, module in network.named_modules():
+        if isinstance(module, _BatchNorm | Reparametrised):
+            raise DeployError(f"{name} is not folded ({type(module).__name__}): deploy fold(network)")

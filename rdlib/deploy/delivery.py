@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rdlib.convolutions import fold
 from rdlib.deploy import planner
 from rdlib.deploy.export import OPSET, Deployed, Verification, explained, export, require_target, verify
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import Graph
 from rdlib.deploy.quantize import quantize
 from rdlib.distributed import Shard

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from rdlib import __version__
-from rdlib.deploy.fold import require_folded
+from rdlib.convolutions import require_folded
 from rdlib.deploy.graph import Graph, load_onnx, read_graph
 from rdlib.errors import DeployError
 from rdlib.files import require_writable, whole

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import Reparametrised
-from rdlib.deploy.fold import fold
+from rdlib.convolutions import Reparametrised, fold
 from rdlib.errors import DeployError
 from rdlib.models import Block, StagedResNet
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rdlib.convolutions import require_folded
 from rdlib.deploy.export import INPUT, quiet
-from rdlib.deploy.fold import require_folded
 from rdlib.errors import DeployError
 
 REQUESTED, CHANGE = "mem_bytes_requested_in_use", "mem_requested_in_use_delta"

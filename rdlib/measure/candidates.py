@@ -16,8 +16,8 @@ from typing import get_args
 import torch
 from torch import nn
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import export
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import Graph, read_graph
 from rdlib.deploy.planner import OUT_OF_PLACE, plan, traffic
 from rdlib.errors import require_choice

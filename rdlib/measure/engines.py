@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rdlib.convolutions import require_folded
 from rdlib.deploy.export import INPUT, export, quiet, session
-from rdlib.deploy.fold import require_folded
 from rdlib.errors import DeployError, RdlibError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rdlib.deploy.fold import fold
+from rdlib.convolutions import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.deploy.rmnet import rewritten
 from rdlib.distributed import shard

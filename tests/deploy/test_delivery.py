@@ -12,9 +12,9 @@ from PIL import Image
 
 import rdlib
 from rdlib.__main__ import main
+from rdlib.convolutions import fold
 from rdlib.deploy.delivery import batches, deliver
 from rdlib.deploy.export import Deployed, about_of
-from rdlib.deploy.fold import fold
 from rdlib.deploy.quantize import quantize
 from rdlib.errors import DeployError
 from rdlib.models import plain, resnet

@@ -8,9 +8,8 @@ import torch
 from networks import KINDS, randomise
 from torch import nn
 
-from rdlib.convolutions import DiracConv2d
+from rdlib.convolutions import DiracConv2d, fold
 from rdlib.deploy.export import INPUT, OPSET, OUTPUT, Deployed, about_of, export, require_target, verify
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.errors import DeployError
 from rdlib.models import resnet

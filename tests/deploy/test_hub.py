@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
-from rdlib.deploy.fold import fold
+from rdlib.convolutions import fold
 from rdlib.deploy.hub import FILES, Published, from_pretrained, save_pretrained
 from rdlib.errors import DeployError
 from rdlib.models import Architecture, StagedResNet, resnet

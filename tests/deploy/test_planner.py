@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import export
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import Graph, Node, read_graph
 from rdlib.deploy.planner import EXECUTORS, FUSED, IN_PLACE, OUT_OF_PLACE, buffers, plan, traffic
 from rdlib.errors import ConfigError, DeployError

@@ -5,8 +5,8 @@ import pytest
 import torch
 from networks import randomise
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import Deployed, about_of, export, verify
-from rdlib.deploy.fold import fold
 from rdlib.deploy.quantize import quantize
 from rdlib.errors import DeployError
 from rdlib.models import resnet

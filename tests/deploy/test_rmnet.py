@@ -8,8 +8,8 @@ from networks import randomise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import export, verify
-from rdlib.deploy.fold import fold
 from rdlib.deploy.rmnet import rewritten
 from rdlib.errors import DeployError
 from rdlib.models import Architecture, Block, StagedResNet, resnet

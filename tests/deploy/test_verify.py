@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from networks import KINDS, randomise
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import export, verify
-from rdlib.deploy.fold import fold
 from rdlib.models import Architecture, StagedResNet, resnet
 
 ADDITIONS = {("all", 18): 8, ("all", 34): 16, ("all", 50): 16, "downsample": 3, "none": 0}

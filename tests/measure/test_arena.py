@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import export
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE, plan
 from rdlib.errors import DeployError

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 
-from rdlib.deploy.fold import require_folded
+from rdlib.convolutions import require_folded
 from rdlib.errors import ConfigError
 from rdlib.measure import candidates as compared
 from rdlib.measure.candidates import COSTS, VARIANTS, Candidate, candidates, cost, deployed_graph, matched

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rdlib.deploy.fold import fold
+from rdlib.convolutions import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.errors import DeployError
 from rdlib.measure import engines

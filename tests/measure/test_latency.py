@@ -14,7 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from rdlib.commands import measure as measure_command
-from rdlib.deploy.fold import fold
+from rdlib.convolutions import fold
 from rdlib.errors import ConfigError, DeployError, RecordError
 from rdlib.measure import latency, speedup
 from rdlib.measure.candidates import Candidate

@@ -9,8 +9,8 @@ from networks import assert_same, snapshot
 from torch import nn
 from torch.nn import functional as F
 
+from rdlib.convolutions import fold
 from rdlib.deploy.export import INPUT, export, session
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.errors import ConfigError, DeployError
 from rdlib.models import Architecture, StagedResNet, resnet

@@ -9,9 +9,8 @@ from networks import as_if_trained, assert_same, gradients, network, randomise, 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d
+from rdlib.convolutions import CONVOLUTIONS, DiracConv2d, Reparametrised, RepVGGConv2d, fold
 from rdlib.deploy.export import export
-from rdlib.deploy.fold import fold
 from rdlib.deploy.graph import read_graph
 from rdlib.errors import ConfigError
 from rdlib.experiments.comparisons import MATCHED
