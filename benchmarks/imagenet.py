@@ -13,7 +13,7 @@ from rdlib.recipe import IMAGENET_RECIPE
 from rdlib.runs.execute import assemble
 from rdlib.runs.flops import step_flops
 from rdlib.runs.run import Run
-from rdlib.train import Step
+from rdlib.step import Step
 
 CLASSES, SIDE = 1000, 224
 

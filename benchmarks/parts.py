@@ -12,7 +12,7 @@ from rdlib.images.dataset import Dataset
 from rdlib.losses import margin_distance, negative_margin
 from rdlib.methods import JointRD, Supervised
 from rdlib.models import STAGES
-from rdlib.train import FAST, Step, autocast
+from rdlib.step import FAST, Step, autocast
 
 
 def parts(setting: Setting, data: Dataset, steps: int) -> dict[str, Action]:

@@ -106,7 +106,7 @@ def mixed_weight(method: JointRD, progress: float) -> float:
 
 
 class ReferenceStep:
-    """Called as `rdlib.train.Step` is; a frozen teacher's gradients are computed and discarded."""
+    """Called as `rdlib.step.Step` is; a frozen teacher's gradients are computed and discarded."""
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device):
         self.method = method.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]

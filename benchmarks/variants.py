@@ -8,14 +8,16 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.reference import TERMS, ReferenceStep, loader
 from benchmarks.setting import PROGRESS, Setting
 from rdlib.distributed import Shard
 from rdlib.images.dataset import Dataset
 from rdlib.methods import JointRD, Method
-from rdlib.train import FAST, Speed, Step
+from rdlib.models import STAGES
+from rdlib.runs.provenance import processor
+from rdlib.step import FAST, Speed, Step
 
 Batch = tuple[Tensor, Tensor]
 
@@ -32,14 +34,14 @@ class SequentialPaths(JointRD):
         mixed = []
         for k in (1, 2, 3):
             h = maps[k]
-            for stage in self.teacher.stages[k:]:
+            for stage in self.guide.stages[k:]:
                 h = stage(h)
             mixed.append(h)
         return maps[-1], torch.cat(mixed)
 
 
 class TeacherGradients(JointRD):
-    """The gradients of the teacher's stages are computed, and then thrown away."""
+    """The gradients of the teacher's stages are computed, and then thrown away; for a teacher that is not folded."""
 
     def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
         # What autograd records here it also computes; a weight that needs no gradient any more then drops it.
@@ -48,6 +50,27 @@ class TeacherGradients(JointRD):
             return super().paths(images, with_mixed)
         finally:
             self.teacher.requires_grad_(False)
+
+
+class InBfloat16(nn.Module):
+    """A part of a network in bfloat16 among others in float32."""
+
+    def __init__(self, part: nn.Module):
+        super().__init__()
+        self.part = part.to(torch.bfloat16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.part(x.to(torch.bfloat16))
+        return out.float()
+
+
+class TeacherInBfloat16(JointRD):
+    """The folded teacher computes in bfloat16, in its own pass and on the mixed paths, and the student in float32."""
+
+    def fold_teacher(self) -> None:
+        super().fold_teacher()
+        for name in ("conv1", *(f"layer{i + 1}" for i in range(STAGES))):
+            self.guide.set_submodule(name, InBfloat16(self.guide.get_submodule(name)))
 
 
 @dataclass(frozen=True)
@@ -77,19 +100,27 @@ def variants(device: torch.device) -> dict[str, Variant]:
     """Every variant of a JointRD step that means something on this device, by name."""
     tricks = {"with torch.compile": Variant(Speed(compile=True))} if can_compile() else {}
     if device.type == "cuda":
+        tricks["with a CUDA graph"] = Variant(Speed(graph=True))
+        if tricks.keys() & {"with torch.compile"}:
+            tricks["with torch.compile in a CUDA graph"] = Variant(Speed(compile=True, graph=True))
         tricks["without fused SGD"] = Variant(Speed(fused=False))
         tricks["without bfloat16"] = Variant(Speed(bfloat16=False))
     else:
         tricks["with fused SGD"] = Variant(Speed(fused=True))
+        if "amx_bf16" in processor()[1]:
+            tricks["with bfloat16"] = Variant(Speed(bfloat16=True))
+            tricks["with bfloat16 in the frozen teacher alone"] = Variant(method=TeacherInBfloat16)
     return {
         "reference": Variant(images="loader", reference=True),
         "fast": Variant(),
         "fast, one fixed batch": Variant(images="fixed"),
         **tricks,
         "without channels_last": Variant(Speed(channels_last=False)),
+        "without the folded teacher": Variant(Speed(fold=False)),
         "without the growing batch": Variant(method=SequentialPaths),
-        "with teacher's weight gradients": Variant(method=TeacherGradients),
+        "unfolded, with teacher's weight gradients": Variant(Speed(fold=False), method=TeacherGradients),
         "with a DataLoader": Variant(images="loader"),
+        "with sampled paths (another loss)": Variant(options={"paths": "sampled"}),
     }
 
 

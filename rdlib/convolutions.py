@@ -186,7 +186,7 @@ def fold(network: Network) -> Network:
                 if not isinstance(previous, nn.Conv2d):
                     raise DeployError(f"the BatchNorm {name} follows no convolution, so it cannot be folded")
                 fused = fuse_conv_bn_eval(previous, child)
-                fused.__class__ = nn.Conv2d  # also of a Projection: what is deployed does not learn
+                fused.__class__ = nn.Conv2d  # also of a Projection: what is folded does not learn
                 setattr(parent, fed_by, fused)
                 setattr(parent, name, nn.Identity())
             fed_by, previous = name, child

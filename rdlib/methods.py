@@ -6,6 +6,8 @@ is updated first. Every term is already weighted.
 """
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import ClassVar, Literal, Self, get_args
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rdlib.checkpoint import fingerprint
+from rdlib.convolutions import fold
 from rdlib.errors import ConfigError, require_choice
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
 from rdlib.models import STAGES, StagedResNet, start_from
@@ -27,6 +30,7 @@ class Method(nn.Module):
     student: StagedResNet
     teacher: StagedResNet  # where there is one
     regime: Regime = "frozen"
+    folded: tuple[StagedResNet, ...] = ()  # of a frozen teacher, once asked for; in a tuple, for it is no part to save
     student_logits: Tensor  # of the last batch, detached, for the training accuracy
     shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
     starts_as_teacher: ClassVar[bool] = False  # whatever its options
@@ -62,15 +66,6 @@ class Method(nn.Module):
         """A newly built student, made to take these weights of one that was trained."""
         return network
 
-    def compile(self, learning: bool = True) -> None:
-        """torch.compile the networks' stages in place, without `learning` a frozen teacher's alone; names stay."""
-        # All stages share one code object, and with it dynamo's count of variants (stage, mode, batch size).
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
-        for network in self.children():
-            if isinstance(network, StagedResNet) and (learning or not next(network.parameters()).requires_grad):
-                for stage in network.stages:
-                    stage.compile(dynamic=False)
-
 
 class Supervised(Method):
     """Cross-entropy alone: the baseline for every network, and how a teacher is trained."""
@@ -89,7 +84,7 @@ class Taught(Method):
         require_choice("regime", regime, get_args(Regime))
         if (init, regime) == ("teacher", "joint"):
             raise ConfigError(
-                "init='teacher' needs a trained teacher, and regime='joint' trains it from scratch: change one"
+                "init='teacher' needs a trained teacher, regime='joint' trains it from scratch: change one"
             )
         ours, theirs, conv = student.fc.out_features, teacher.fc.out_features, teacher.architecture.conv
         if ours != theirs:
@@ -108,6 +103,21 @@ class Taught(Method):
         if self.regime == "frozen":
             self.teacher.eval()
         return self
+
+    def fold_teacher(self) -> None:
+        """From now on see a frozen teacher with its BatchNorm in its convolutions: the same function, in less time."""
+        if self.regime == "frozen":
+            self.folded = (fold(self.teacher),)
+
+    @property
+    def guide(self) -> StagedResNet:
+        """The teacher as the student's terms see it."""
+        return self.folded[0] if self.folded else self.teacher
+
+    def target(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Its last pre-ReLU feature map [N, C, h, w], detached, and its margins [C]."""
+        with torch.no_grad():
+            return self.guide.head(images, STAGES), negative_margin(self.teacher.last_norm)
 
 
 ALPHA, TEMPERATURE = 0.9, 4.0  # of the paper's logit distillation
@@ -132,7 +142,7 @@ class LogitDistillation(Taught):
         logits = self.student(images)
         self.student_logits = logits.detach()
         with torch.no_grad():
-            teacher_logits = self.teacher(images)
+            teacher_logits = self.guide(images)
         return {
             "cross_entropy": (1 - self.alpha) * F.cross_entropy(logits, labels),
             "logit_distillation": self.alpha * logit_distillation(logits, teacher_logits, self.temperature),
@@ -161,9 +171,7 @@ class FeatureDistillation(Taught):
         self.connector = connector(ours, theirs)
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        with torch.no_grad():
-            target = self.teacher.head(images, STAGES)
-            margin = negative_margin(self.teacher.last_norm)
+        target, margin = self.target(images)
         feature = self.student.head(images, STAGES)
         logits = self.student.classify(feature)
         self.student_logits = logits.detach()
@@ -185,8 +193,9 @@ class JointRD(Taught):
 
     Options: distance_weight is lambda; m(t) falls on a cosine from m_start to m_min over the first m_end of training
     and then stays; quarter multiplies every cross-entropy and distance by 1/4, as the released code's joint regime
-    does; init "teacher" starts the student from the teacher's weights. The defaults are the paper's CIFAR settings.
-    Raises ConfigError when teacher and student disagree in a stage's channels.
+    does; init "teacher" starts the student from the teacher's weights; paths "sampled" (not the paper's) sends a third
+    of the batch down each mixed path instead of all of it. The defaults are the paper's CIFAR settings. Raises
+    ConfigError when teacher and student disagree in a stage's channels.
     """
 
     def __init__(
@@ -201,9 +210,12 @@ class JointRD(Taught):
         m_end: float = 0.3,
         quarter: bool = False,
         init: Init = "scratch",
+        paths: Literal["sampled"] | None = None,
     ):
         super().__init__(student, teacher, init, regime)
+        require_choice("paths", paths, (None, "sampled"))
         self.require_fit()
+        self.sampled = paths == "sampled"
         self.distance_weight, self.scale = distance_weight, 0.25 if quarter else 1.0
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
         self.connectors = self.make_connectors()
@@ -213,7 +225,7 @@ class JointRD(Taught):
         ours, theirs = self.student.stage_channels, self.teacher.stage_channels
         if ours != theirs:
             raise ConfigError(
-                f"the mixed paths need equal channels at every stage: the student has {ours}, the teacher {theirs}"
+                f"mixed paths need equal channels at every stage, student {ours}, teacher {theirs} differ"
             )
 
     def make_connectors(self) -> nn.ModuleList:
@@ -231,12 +243,9 @@ class JointRD(Taught):
         return self.m_min + (self.m_start - self.m_min) * (1 + math.cos(math.pi * fraction)) / 2
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        m, weight, training = self.m(progress), self.scale * self.distance_weight, self.teacher.training
-        self.teacher.eval().requires_grad_(False)
-        try:
-            with torch.no_grad():
-                target = self.teacher.head(images, STAGES)
-                margin = negative_margin(self.teacher.last_norm)
+        m, weight = self.m(progress), self.scale * self.distance_weight
+        with self.teacher_held_still() if self.teacher_learns else nullcontext():
+            target, margin = self.target(images)
             # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
             # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
             own, mixed = self.paths(images, with_mixed=m > 0 or self.m_min > 0)
@@ -245,15 +254,26 @@ class JointRD(Taught):
             terms = self.own_logits_terms(logits, labels, target)
             terms["distance"] = weight * self.distance(STAGES - 1, own, target, margin)
             if mixed is not None:
-                mixed_logits = self.teacher.classify(mixed).chunk(STAGES - 1)
-                for i, (z, f) in enumerate(zip(mixed_logits, mixed.chunk(STAGES - 1), strict=True)):
-                    # Students join the running batch stage by stage, so chunk i left the student after stage i + 1.
-                    distance = self.distance(i, f, target, margin)
-                    terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, labels)
-                    terms[f"mixed_{i + 1}_distance"] = m * weight * distance
+                # Students join the running batch stage by stage, so part i left the student after stage i + 1.
+                each = (whole.tensor_split(STAGES - 1) for whole in (self.guide.classify(mixed), mixed))
+                for i, (z, f, y, f_t) in enumerate(zip(*each, self.shares(labels), self.shares(target), strict=True)):
+                    terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, y)
+                    terms[f"mixed_{i + 1}_distance"] = m * weight * self.distance(i, f, f_t, margin)
             return terms
+
+    @contextmanager
+    def teacher_held_still(self) -> Iterator[None]:
+        """A teacher that learns, in eval mode and without gradients while the student's terms are computed."""
+        training = self.teacher.training
+        self.teacher.eval().requires_grad_(False)
+        try:
+            yield
         finally:
-            self.teacher.train(training).requires_grad_(self.teacher_learns)
+            self.teacher.train(training).requires_grad_(True)
+
+    def shares(self, batch: Tensor) -> Sequence[Tensor]:
+        """What of a batch [N, ...] goes down each mixed path: all of it, or a third where the paths are sampled."""
+        return batch.tensor_split(STAGES - 1) if self.sampled else [batch] * (STAGES - 1)
 
     def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the own path's logits [N, classes] are asked for; target: the teacher's last feature map."""
@@ -268,17 +288,17 @@ class JointRD(Taught):
         return margin_distance(self.connectors[path](feature), target, margin)
 
     def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
-        """Last pre-ReLU maps of the own path [N, ...] and of the mixed paths [3 N, ...] (k = 1, 2, 3 in order).
+        """Last pre-ReLU maps of the own path [N, ...] and of mixed paths k = 1, 2, 3: [3 N, ...], or sampled [N, ...].
 
         The mixed paths run as one batch that grows at each stage boundary: every teacher stage runs once, which is
         exact because the teacher's BatchNorm is in eval mode.
         """
         h, running = self.student.stem(images), None
-        for i, (student_stage, teacher_stage) in enumerate(zip(self.student.stages, self.teacher.stages, strict=True)):
+        for i, (student_stage, teacher_stage) in enumerate(zip(self.student.stages, self.guide.stages, strict=True)):
             if running is not None:
                 running = teacher_stage(running)
             h = student_stage(h)
             if with_mixed and i < STAGES - 1:
-                entering = self.enter(i, h)
+                entering = self.enter(i, self.shares(h)[i])
                 running = entering if running is None else torch.cat([running, entering])
         return h, running

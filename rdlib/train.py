@@ -1,7 +1,4 @@
-"""The training step, as fast as the device allows; the loop, an iterator over epochs that can be watched, stopped and
-resumed bit for bit; and evaluation. What else is fast: whole batches augmented on the device (`images`), one growing
-batch for the mixed paths and no gradient for a teacher's weights (`methods`).
-"""
+"""The training loop, an iterator over epochs that can be watched, stopped and resumed bit for bit; and evaluation."""
 
 import time
 from collections.abc import Iterator
@@ -15,96 +12,11 @@ from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
 from rdlib import checkpoint as checkpoints
-from rdlib.convolutions import Reparametrised
-from rdlib.distributed import Shard, add_up, replicate, require_agreement, shard, synchronise_norms
+from rdlib.distributed import Shard, add_up, require_agreement, shard
 from rdlib.errors import ConfigError, NonFiniteLossError
 from rdlib.methods import Method
 from rdlib.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Which tricks are on; None: on CUDA only. All leave the mathematics alone, bfloat16 the last digits not."""
-
-    bfloat16: bool | None = None  # autocast; on CPUs without matrix units for it some fifteen times slower
-    channels_last: bool = True
-    # On the first GPU that ran this (NVIDIA H200, torch 2.11, ResNet-18 and plain-18, width 64, batch 128) a JointRD
-    # step took 13.8 to 16.4 ms eager and 21.7 to 32.7 ms compiled, a supervised one 6.6 to 6.9 ms against 9.2 to 9.9.
-    compile: bool = False  # torch.compile
-    fused: bool | None = None  # the optimiser as one kernel
-
-    def on(self, trick: bool | None, device: torch.device) -> bool:
-        return device.type == "cuda" if trick is None else trick
-
-
-FAST = Speed()
-
-
-def autocast(device: torch.device, speed: Speed = FAST) -> torch.autocast:
-    """bfloat16 where `speed` wants it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=speed.on(speed.bfloat16, device))
-
-
-def make_optimizer(method: nn.Module, recipe: Recipe, fused: bool = False) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over everything that learns; Dirac scales go without weight decay."""
-    scaled = [module for module in method.modules() if isinstance(module, Reparametrised)]
-    undecayed = {id(getattr(module, name)) for module in scaled for name in module.undecayed}
-    learning = [p for p in method.parameters() if p.requires_grad]
-    decayed: dict[str, Any] = {"params": [p for p in learning if id(p) not in undecayed]}
-    others: dict[str, Any] = {"params": [p for p in learning if id(p) in undecayed], "weight_decay": 0.0}
-    groups = [group for group in (decayed, others) if group["params"]]
-    rate, m = recipe.learning_rate, recipe.momentum
-    return torch.optim.SGD(groups, rate, m, weight_decay=recipe.weight_decay, nesterov=m > 0, fused=fused)
-
-
-class Terms(nn.Module):
-    """A method's loss terms behind `forward`, which is where data-parallel training listens."""
-
-    def __init__(self, method: Method):
-        super().__init__()
-        self.method = method
-
-    def forward(self, images: Tensor, labels: Tensor, progress: float | None) -> dict[str, Tensor]:
-        """The student's terms, or the teacher's where `progress` is None."""
-        if progress is None:
-            return self.method.teacher_losses(images, labels)
-        return self.method.losses(images, labels, progress)
-
-
-class Step:
-    """`step(images, labels, progress)` moves the method's weights once and returns its loss terms, detached.
-
-    A teacher that learns is moved first; then the student sees it. Under torchrun the batch is this rank's share.
-    """
-
-    def __init__(self, method: Method, recipe: Recipe, device: torch.device, speed: Speed = FAST):
-        self.layout = torch.channels_last if speed.channels_last else torch.contiguous_format
-        self.method, self.device, self.speed = method, device, speed
-        method.to(device, memory_format=self.layout)  # type: ignore[call-overload]
-        for part in method.children():
-            if any(p.requires_grad for p in part.parameters()):
-                synchronise_norms(part)
-        self.optimizer = make_optimizer(method, recipe, speed.on(speed.fused, device))
-        self.terms = replicate(Terms(method), method.partial)
-        if speed.compile:
-            torch._dynamo.reset()  # a run's variants count against dynamo's limit, not those of all runs before it
-            # SyncBatchNorm breaks compiled graphs in two, so of several processes only a frozen teacher's is compiled.
-            method.compile(learning=shard().size == 1)
-
-    def __call__(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
-        images = images.contiguous(memory_format=self.layout)
-        teaching = self.down(images, labels, None) if self.method.teacher_learns else {}
-        return teaching | self.down(images, labels, progress)
-
-    def down(self, images: Tensor, labels: Tensor, progress: float | None) -> dict[str, Tensor]:
-        """One optimiser step on the sum of the terms; parameters no term reaches have no gradient and stay."""
-        with autocast(self.device, self.speed):
-            terms = self.terms(images, labels, progress)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return {name: term.detach() for name, term in terms.items()}
-
+from rdlib.step import FAST, Speed, Step
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 

@@ -38,7 +38,8 @@ from rdlib.runs.execute import assemble, require_same_images
 from rdlib.runs.flops import run_flops
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
-from rdlib.train import Step, evaluate
+from rdlib.step import Step
+from rdlib.train import evaluate
 
 RECORD = ProfileRecord("rivals")
 TABLES = tuple(name for name in COMPARISONS if name.startswith("rivals"))  # the same ways at several learning rates

@@ -26,7 +26,7 @@ class Hints(Taught):
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            hint = self.teacher.head(images, MIDDLE)
+            hint = self.guide.head(images, MIDDLE)
         guided = self.student.head(images, MIDDLE)
         logits, _ = self.student.tail(guided, MIDDLE)
         self.student_logits = logits.detach()
@@ -59,7 +59,7 @@ class AttentionTransfer(Taught):
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            theirs = self.teacher.features(images)
+            theirs = self.guide.features(images)
         ours = self.student.features(images)
         logits = self.student.classify(ours[-1])
         self.student_logits = logits.detach()
@@ -82,7 +82,7 @@ class SimilarityPreserving(Taught):
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         with torch.no_grad():
-            theirs = similarities(self.teacher.head(images, STAGES))
+            theirs = similarities(self.guide.head(images, STAGES))
         feature = self.student.head(images, STAGES)
         logits = self.student.classify(feature)
         self.student_logits = logits.detach()

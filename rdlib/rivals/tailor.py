@@ -61,7 +61,7 @@ class SkipRemoval(Taught):
         gone = progress / self.removed_by if self.removed_by > 0 else 1.0
         self.removed = min(len(self.lent), int(gone * len(self.lent) + 1e-9))
         with torch.no_grad():
-            teacher_logits = self.teacher(images)
+            teacher_logits = self.guide(images)
         logits = self.student(images)
         self.student_logits = logits.detach()
         return {

@@ -22,6 +22,7 @@ from rdlib.rivals.register import METHODS
 from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
 from rdlib.runs.run import Record, Run, defaults_of
 from rdlib.runs.store import Store
+from rdlib.step import FAST
 from rdlib.train import Epoch, evaluate, fit
 
 
@@ -167,6 +168,8 @@ def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], de
     origin = provenance(images, device, sum(epoch.seconds for epoch in epochs), worked)
     if (taught_by := teacher_of(run, store)) is not None:
         origin["teacher_weights_sha256"] = sha256_of(store.weights_path(taught_by))
+    bfloat16 = FAST.on(FAST.bfloat16, device)
+    origin["precision"] = "bfloat16 autocast" if bfloat16 else "float32"
     return origin | {"protocol": "full" if is_the_papers(run) else "reduced"}
 
 

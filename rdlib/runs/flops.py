@@ -25,7 +25,7 @@ def step_flops(run: Run, side: int, num_classes: int, taught_by: Run | None = No
         shape = taught_by or replace(run, shortcuts="all", conv="plain")
         teacher = shape.student(num_classes) if run.teacher else None
         method = assemble(run, teacher, num_classes)
-        images, labels = torch.empty(2, 3, side, side), torch.zeros(2, dtype=torch.long)
+        images, labels = torch.empty(6, 3, side, side), torch.zeros(6, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             teaching = method.teacher_losses(images, labels)
             for terms in (teaching, method.losses(images, labels, 0.0)):

@@ -55,8 +55,9 @@ class Run:
             require_choice(f"option of {self.method}", name, defaults or ["(it has none)"])
         given = {k: like(defaults[k], v, f"option {k} of {self.method}") for k, v in self.options.items()}
         for name, kind in get_type_hints(METHODS[self.method].__init__).items():
-            if name in given and get_origin(kind) is Literal:
-                require_choice(name, given[name], get_args(kind))
+            for choices in (kind, *get_args(kind)):  # a choice, or a choice or None
+                if name in given and get_origin(choices) is Literal:
+                    require_choice(name, given[name], get_args(choices))
         options = {k: v for k, v in sorted((defaults | given).items()) if v is not None}
         object.__setattr__(self, "options", options)
         if self.taught and not self.trains_teacher and self.teacher is None:

@@ -13,7 +13,8 @@ from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Metho
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.register import METHODS
-from rdlib.train import fit, make_optimizer
+from rdlib.step import make_optimizer
+from rdlib.train import fit
 
 
 def joint_rd(**options: object) -> JointRD:

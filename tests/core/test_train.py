@@ -15,7 +15,8 @@ from rdlib.images.dataset import Dataset
 from rdlib.methods import JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
-from rdlib.train import Epoch, Speed, evaluate, fit, make_optimizer, make_scheduler
+from rdlib.step import Speed, make_optimizer
+from rdlib.train import Epoch, evaluate, fit, make_scheduler
 
 Curve = list[dict[str, object]]
 

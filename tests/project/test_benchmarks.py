@@ -24,7 +24,7 @@ from rdlib.methods import FeatureDistillation, JointRD, LogitDistillation, Super
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.rivals.register import METHODS
-from rdlib.train import Step
+from rdlib.step import Step
 
 CPU = torch.device("cpu")
 TINY = Setting(depth=18, width=2, batch_size=4, side=8)

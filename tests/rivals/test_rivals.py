@@ -30,7 +30,8 @@ from rdlib.runs.execute import assemble, build
 from rdlib.runs.execute import train as train_run
 from rdlib.runs.run import Record, Run, defaults_of
 from rdlib.runs.store import Store
-from rdlib.train import Epoch, fit, make_optimizer
+from rdlib.step import make_optimizer
+from rdlib.train import Epoch, fit
 
 LABELS = torch.tensor([3, 1, 4, 1])
 
