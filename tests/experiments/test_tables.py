@@ -56,7 +56,7 @@ def test_reported_values_are_the_known_ones():
             own = resnet if row.shortcuts == "all" else plain
             expected = {"cross-entropy": own, "JointRD": jointrd}.get(row.method)
             assert reported(row) == expected, row.name
-    for name in ("quick", "cifar100-small"):  # other networks and recipes: nothing to hold them against
+    for name in ("quick", "cifar100-2-epochs"):  # other networks and recipes: nothing to hold them against
         assert all(reported(row) is None for row in rows_of(PROFILES[name]))
 
 
@@ -186,7 +186,7 @@ def test_text_and_markdown_print_the_rounded_cells(store):
 @pytest.mark.parametrize(
     ("act", "named"),
     [
-        (lambda: profile("mnist"), "quick, cifar100-small, cifar100, cifar10, imagenet"),
+        (lambda: profile("mnist"), "quick, cifar100-2-epochs, cifar100, cifar10, imagenet"),
         (lambda: rows_of(QUICK, "9"), "3, 3-low-rate, 4, learning-rate"),
         (lambda: profile("quick", 4), "seeds 1 to 3, not 4"),
         (lambda: profile("quick", 0), "seeds 1 to 3, not 0"),
