@@ -79,7 +79,7 @@ class Raw:
 
     def like(self, reading: str, method: str, kept: str, options: dict | None = None) -> dict:
         """The records meant by a reading such as "quick-34, strictly plain, learning rate 0.1"."""
-        if reading.startswith("cifar100-small"):
+        if reading.startswith("cifar100-2-epochs"):
             return self.small(method, kept, options)
         return self.quick(method, 0.1 if reading.endswith("learning rate 0.1") else 0.9, kept, options)
 
@@ -145,7 +145,7 @@ def expected_levels(raw: Raw) -> Cells:
 
 def levels(*teachers: str) -> Iterator[str]:
     """The readings of table 3 that have run."""
-    for start, rates in (("quick-34", ("", ", learning rate 0.1")), ("cifar100-small-18", ("",))):
+    for start, rates in (("quick-34", ("", ", learning rate 0.1")), ("cifar100-2-epochs-18", ("",))):
         for kept in ("strictly plain", "downsampling kept"):
             yield from (f"{start}, {kept}{teacher}{rate}" for teacher in teachers for rate in rates)
 

@@ -15,16 +15,16 @@ PHOTOGRAPHS = "imagenet, mit67, caltech101"  # with SMALL, what `images` knows, 
 
 @data_app.command("prepare")
 def data_prepare(
-    name: Annotated[str, typer.Argument(help=f"{SMALL}, {PHOTOGRAPHS}, or a name for your own folder.")],
+    name: Annotated[str, typer.Argument(help=f"{SMALL}, {PHOTOGRAPHS}, or a name for your own images.")],
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png.")
+        Path | None, typer.Option("--from", help="Folder train/<class>/*.png, test/<class>/*.png, or an .npz file.")
     ] = None,
     in_place: Annotated[
         bool,
         typer.Option(help=f"Photographs of many sizes: leave them there, write an index; always for {PHOTOGRAPHS}."),
     ] = False,
 ) -> None:
-    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no folder is given), or index a folder."""
+    """Convert a data set into data/NAME.safetensors (downloads CIFAR where no source is given), or index a folder."""
     from rdlib.images import prepare
 
     prepare(name, source, in_place=in_place)
@@ -37,14 +37,14 @@ def data_list() -> None:
     from rdlib.images.dataset import ROOT
     from rdlib.images.published import GET
     from rdlib.images.sources import KNOWN
-    from rdlib.images.subsets import SUBSETS
+    from rdlib.images.subsets import DERIVED
 
     prepared = {
         path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in ROOT.glob(f"*.{form}")
     }
-    known = [*KNOWN, *SUBSETS, *GET]
+    known = [*KNOWN, *DERIVED, *GET]
     for name in [*known, *sorted(prepared - set(known))]:
-        whole = SUBSETS[name].whole if name in SUBSETS else name
+        whole = DERIVED[name].whole if name in DERIVED else name
         if whole in prepared or whole == "digits":
             try:
                 describe_dataset(name)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rdlib.deploy import planner
 from rdlib.errors import RecordError
-from rdlib.experiments.profiles import PROFILES, SHORT, Profile, profile
+from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
 from rdlib.experiments.rows import CROSS_ENTROPY
 from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
@@ -28,7 +28,7 @@ MEASURED_TABLES = {
     "memory": "table_1_memory",
     "latency": "table_2_latency",
     "int8 quick": "int8_quick",
-    "int8 cifar100-small": "int8_cifar100-small",
+    "int8 cifar100-2-epochs": "int8_cifar100-2-epochs",
 }
 
 
@@ -99,7 +99,7 @@ def publish(store: Store) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tables = [(of, name) for of in PROFILES.values() for name in TABLES | NAMED]
-        for of, name in [*tables, (SHORT, "controls")]:
+        for of, name in [*tables, (TWENTY_EPOCHS, "controls")]:
             if rows_of(of, name):
                 path = folder / f"table_{name}_{of.name}.csv"
                 write(path, frame(of, name, store).to_csv(index=False))

@@ -147,7 +147,7 @@ IMAGENET_TASK = Task(
 )
 TASKS: dict[str, tuple[Task, ...]] = {  # by profile
     "quick": (DIGITS_TASK, LONG_TASK),
-    "cifar100-small": (CIFAR_TASK,),
+    "cifar100-2-epochs": (CIFAR_TASK,),
     "imagenet": (IMAGENET_TASK, replace(IMAGENET_TASK, target="caltech101")),
 }
 

@@ -12,10 +12,10 @@ import torch
 
 from rdlib import files
 from rdlib.errors import ConfigError, DataError
-from rdlib.images import dataset, sources
+from rdlib.images import arrays, dataset, sources
 from rdlib.images.dataset import ROOT, Images
 from rdlib.images.published import GET, SCANS
-from rdlib.images.subsets import SUBSETS
+from rdlib.images.subsets import DERIVED
 
 
 def load(
@@ -38,23 +38,28 @@ def load(
 def prepare(name: str, source: Path | None = None, root: Path = ROOT, in_place: bool = False) -> Path:
     """Write `root/NAME.safetensors`, or, in place (always so for the data sets of GET), `root/NAME.index.json`.
 
-    source: a folder train/<class>/* and test/<class>/*; without one, cifar10 and cifar100 are downloaded. In place, the
-    test images may also be in val/ (where there are both, ImageNet's are val/, everyone else's test/), or the folder is
-    as its authors publish it. Returns the path of the file, which is written whole or not at all.
-    Raises DataError with the first class or file that is wrong, ConfigError where the name cannot be prepared so.
+    source: a folder train/<class>/* and test/<class>/*, or an .npz file (`arrays`); without, cifar10 and cifar100 are
+    downloaded. In place, the test images may also be in val/ (where there are both, ImageNet's are val/, everyone
+    else's test/), or the folder is as its authors publish it. Returns the path of the file, which is written whole or
+    not at all. Raises DataError with the first class, file or array that is wrong, ConfigError where the name cannot
+    be prepared so.
     """
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {name!r}")
-    if name in SUBSETS:
-        whole = SUBSETS[name].whole
-        raise ConfigError(f"{name} is a part of {whole} and needs no preparation of its own: prepare {whole}")
+    if derived := DERIVED.get(name):
+        raise ConfigError(f"{name} is {derived.words} and needs no preparation of its own: prepare {derived.whole}")
     in_place = in_place or name in GET
     path, other = root / f"{name}.index.json", root / f"{name}.safetensors"
     if not in_place:
         path, other = other, path
     if other.exists():
         raise ConfigError(f"{name} is prepared here in the other form: delete {other.name} or take another name")
-    content = index_of(name, source) if in_place else dataset.packed(*sources.obtain(name, source, root))
+    if in_place:
+        content: str | bytes = index_of(name, source)
+    elif source is not None and arrays.is_file(source):
+        content = dataset.packed(*arrays.from_arrays(name, source))
+    else:
+        content = dataset.packed(*sources.obtain(name, source, root))
     try:
         files.write(path, content)
     except OSError as error:
@@ -68,6 +73,8 @@ def index_of(name: str, source: Path | None) -> str:
         raise ConfigError(f"{name} is held in memory: leave out --in-place")
     if source is None:
         raise ConfigError(f"{name} needs --from FOLDER" + (f": {GET[name]}" if name in GET else ""))
+    if name not in GET and arrays.is_file(source):
+        raise ConfigError(f"{source.name} holds its images itself, and none stay in place: leave out --in-place")
     images = SCANS.get(name, sources.scan)(source)
     content = {"folder": str(source.resolve()), "sha256": files.digest(images), "images": images}
     return json.dumps(content, separators=(",", ":"))

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError
 from rdlib.images.sources import KNOWN, SPLITS, Tensors, checksum, digits
-from rdlib.images.subsets import SUBSETS, few_of_each
+from rdlib.images.subsets import DERIVED, few_of_each
 from rdlib.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[2] / "data"
@@ -208,7 +208,7 @@ def moments(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def in_memory(name: str, root: Path, device: str | torch.device) -> Dataset:
-    """Load a data set of small images, or a subset of one; see `rdlib.images.load`."""
+    """Load a data set of small images, or one derived from it; see `rdlib.images.load`."""
     tensors, classes, sha256 = contents(name, root)
     train, test = (Split(*(tensors[f"{split}_{x}"].to(device) for x in ("images", "labels"))) for split in SPLITS)
     mean, std = (moment.to(device) for moment in moments(tensors["train_images"]))
@@ -216,12 +216,12 @@ def in_memory(name: str, root: Path, device: str | torch.device) -> Dataset:
 
 
 def contents(name: str, root: Path) -> tuple[Tensors, list[str], str]:
-    """Tensors, class names and checksum of a data set in memory, or of a subset of one."""
+    """Tensors, class names and checksum of a data set in memory, or of one derived from it."""
     path = root / f"{name}.safetensors"
-    if path.exists() and name not in SUBSETS:
+    if path.exists() and name not in DERIVED:
         return unpacked(path)
-    if name in SUBSETS:
-        tensors, classes = SUBSETS[name].of(*contents(SUBSETS[name].whole, root)[:2])
+    if name in DERIVED:
+        tensors, classes = DERIVED[name].of(*contents(DERIVED[name].whole, root)[:2])
     elif name == "digits":
         tensors, classes = digits()
     elif name in KNOWN:
@@ -230,7 +230,7 @@ def contents(name: str, root: Path) -> tuple[Tensors, list[str], str]:
         )
     else:
         raise ConfigError(
-            f"unknown dataset {name!r}: choose one of {', '.join([*KNOWN, *SUBSETS])}, "
+            f"unknown dataset {name!r}: choose one of {', '.join([*KNOWN, *DERIVED])}, "
             f"or make your own with `python -m rdlib data prepare {name} --from FOLDER`"
         )
     return tensors, classes, checksum(tensors, classes)

@@ -97,29 +97,38 @@ def download(name: str, root: Path) -> tuple[Tensors, list[str]]:
 
 
 def from_folder(name: str, source: Path) -> tuple[Tensors, list[str]]:
-    """Read `train/<class>/*.png` and `test/<class>/*.png`; all images must have one size, every class both splits."""
+    """Read `train/<class>/*.png` and `test/<class>/*.png`: squares, all of one size, and every class in both splits."""
     classes = class_names(source, *SPLITS)
-    count, side = KNOWN.get(name, (len(classes), None))
-    if len(classes) != count:
-        raise DataError(
-            f"{name} has {count} classes, the folder has {len(classes)}: a class folder is missing or extra"
-        )
+    side = require_count(name, classes, "the folder")
     tensors: Tensors = {}
-    size = (side, side) if side else None
     for split in SPLITS:
         images, labels = [], []
         for label, class_name in enumerate(tqdm(classes, desc=f"reading {split}", unit="class", leave=False)):
             for file in image_files(source / split, class_name):
                 where = f"{split}/{class_name}/{file}"
                 image = read_image(source, where)
-                size = size or image.shape[1:]
-                if image.shape[1:] != size:
-                    got, want = (f"{w}x{h}" for h, w in (image.shape[1:], size))
-                    raise DataError(f"{where} is {got} pixels where {want} was expected: resize or remove it")
+                side = require_side(where, image.shape[1:], side)
                 images.append(image)
                 labels.append(label)
         tensors |= canonical(split, np.stack(images), labels)
     return tensors, classes
+
+
+def require_count(name: str, classes: list[str], where: str) -> int | None:
+    """The side of a known data set's images. Raises DataError where `where` has not the classes of that data set."""
+    count, side = KNOWN.get(name, (len(classes), None))
+    if len(classes) != count:
+        raise DataError(f"{name} has {count} classes, {where} has {len(classes)}: a class is missing or extra")
+    return side
+
+
+def require_side(where: str, size: Sequence[int], side: int | None) -> int:
+    """The side of an image of size H, W. Raises DataError where it is no square, or another than `side` where known."""
+    height, width = size
+    if not 0 < height == width == (side or width):
+        wanted = f"{side}x{side}" if side else "a square"
+        raise DataError(f"{where} is {width}x{height} pixels where {wanted} was expected: resize or remove it")
+    return width
 
 
 def scan(source: Path, held_out: Sequence[str] = ("test", "val")) -> dict[str, Any]:

@@ -24,9 +24,17 @@ from rdlib.paper.statistics import (
     difference,
     find,
 )
+from rdlib.recipe import PAPER_RECIPES
 from rdlib.runs.store import Store
 
-DATA = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "imagenet": "ImageNet"}
+DATA = {
+    "digits": "digits",
+    "cifar10-small": "CIFAR-10 at 16x16",
+    "cifar100-small": "CIFAR-100 at 16x16",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "imagenet": "ImageNet",
+}
 NOTEBOOK_OF = {
     "3": "04_table3_cifar",
     "3-low-rate": "04_table3_cifar",
@@ -72,7 +80,7 @@ def same_level(jointrd: Row, resnet: Row, plain: Row, store: Store) -> str:
 def levels(store: Store) -> list[Reading]:
     """JointRD minus the ResNet of its depth, paired over seeds: every profile, depth, plain network and teacher."""
     found, seen = [], set()
-    papers_first = sorted(PROFILES.values(), key=lambda profile: profile.dataset == "digits")
+    papers_first = sorted(PROFILES.values(), key=lambda profile: profile.dataset not in PAPER_RECIPES)
     for profile, table in product(papers_first, NOTEBOOK_OF):
         rows = rows_of(profile, table)
         for jointrd in (row for row in rows if row.teaching in STUDENTS and row.runs not in seen):

@@ -78,6 +78,10 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["train", "--device", "abacus"], "abacus"),
         (["data", "prepare", "mnist"], "add --from FOLDER for 'mnist'"),
         (["data", "prepare", "mine", "--from", "absent"], "no train/"),
+        (["data", "prepare", "mine", "--from", "absent.npz"], "absent.npz cannot be read (No such file or directory)"),
+        (["data", "prepare", "mine", "--from", "README.md"], "README.md is no whole .npz: write it with numpy.savez"),
+        (["data", "prepare", "mine", "--in-place", "--from", "a.npz"], "leave out --in-place"),
+        (["data", "prepare", "cifar10-small"], "cifar10 at half its side and needs no preparation of its own: prepare"),
         (["data", "prepare", "../mine"], "letters, digits"),
     ],
 )
@@ -118,6 +122,7 @@ def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypa
     assert line in out.splitlines()
     assert "cifar10: not prepared; python -m rdlib data prepare cifar10" in out
     assert "cifar100: not prepared" in out
+    assert "cifar10-small: not prepared; python -m rdlib data prepare cifar10 [--from FOLDER]" in out.splitlines()
 
 
 def test_train_trains_once_shows_its_record_and_repeats_it_on_demand(command, store, tiny_runs):
@@ -241,7 +246,7 @@ main()
         (["train", "--run", "000000000000"], 2, "neither the store nor a profile has run 000000000000"),
         (["train", "--again", "nonsense"], 2, "neither the store nor a profile has run nonsense"),
         (["export", "000000000000", "--to", "x.onnx"], 2, "neither the store nor a profile has run 000000000000"),
-        (["sweep", "mnist"], 2, "unknown profile 'mnist': choose one of quick, cifar100-small, cifar100, cifar10"),
+        (["sweep", "mnist"], 2, "unknown profile 'mnist': choose one of quick, cifar10-small, cifar100-small, "),
     ],
 )
 def test_help_and_mistyped_words_are_answered_without_torch(arguments, code, said):

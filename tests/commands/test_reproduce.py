@@ -11,7 +11,7 @@ from rdlib.commands.notebooks import check_parameters
 from rdlib.commands.reproduce import compare, from_logit, logits
 from rdlib.errors import ConfigError
 from rdlib.experiments.controls import EQUAL_EPOCHS, controls
-from rdlib.experiments.profiles import PROFILES, SHORT, SMOKE, profile
+from rdlib.experiments.profiles import PROFILES, SMOKE, TWENTY_EPOCHS, profile
 from rdlib.experiments.tables import rows_of
 from rdlib.paper import scorecard
 from rdlib.runs.flops import run_flops
@@ -111,7 +111,7 @@ def test_a_notebook_is_told_only_what_it_knows(notebook, store):
 
 
 def test_the_control_of_equal_arithmetic_has_jointrds_operations():
-    _, plain, longer, jointrd = controls(SHORT)
+    _, plain, longer, jointrd = controls(TWENTY_EPOCHS)
     cost = {
         row.setting or row.runs[0].method: run_flops(row.runs[0], 50_000, 32, 100) for row in (plain, longer, jointrd)
     }

@@ -56,8 +56,21 @@ def test_reported_values_are_the_known_ones():
             own = resnet if row.shortcuts == "all" else plain
             expected = {"cross-entropy": own, "JointRD": jointrd}.get(row.method)
             assert reported(row) == expected, row.name
-    for name in ("quick", "cifar100-small"):  # other networks and recipes: nothing to hold them against
-        assert all(reported(row) is None for row in rows_of(PROFILES[name]))
+    for name, of in PROFILES.items():  # other networks and recipes: nothing to hold them against
+        assert of.full or all(reported(row) is None for row in rows_of(of)), name
+
+
+def test_between_a_laptop_and_the_paper():
+    """Short: the paper's protocol in a fifth of its epochs. Small: the paper's rate and batch, on small images."""
+    for name in ("cifar10", "cifar100"):
+        whole, short, small = (PROFILES[f"{name}{more}"] for more in ("", "-short", "-small"))
+        assert short.trained(epochs=200) == replace(whole, name=short.name, note=short.note)
+        assert 5 * short.recipe.epochs == whole.recipe.epochs
+        assert (small.dataset, small.depths[0], small.width, len(small.seeds)) == (f"{name}-small", 34, 16, 5)
+        assert (small.recipe.learning_rate, small.recipe.batch_size) == (0.1, 128)
+        assert whole.full
+        assert not short.full
+        assert not small.full
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -186,7 +199,7 @@ def test_text_and_markdown_print_the_rounded_cells(store):
 @pytest.mark.parametrize(
     ("act", "named"),
     [
-        (lambda: profile("mnist"), "quick, cifar100-small, cifar100, cifar10, imagenet"),
+        (lambda: profile("mnist"), "quick, cifar10-small, cifar100-small, cifar100-2-epochs, cifar10-short"),
         (lambda: rows_of(QUICK, "9"), "3, 3-low-rate, 4, learning-rate"),
         (lambda: profile("quick", 4), "seeds 1 to 3, not 4"),
         (lambda: profile("quick", 0), "seeds 1 to 3, not 0"),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from rdlib.images import dataset as data
 from rdlib.images import load, prepare
 from rdlib.images.dataset import Dataset
 from rdlib.images.photographs import Files, Photographs
-from rdlib.images.subsets import COARSE, SUBSETS, few_of_each
+from rdlib.images.subsets import COARSE, DERIVED, SUBSETS, few_of_each, halved
 from rdlib.images.subsets import Subset as Part
 from rdlib.methods import Supervised
 from rdlib.models import plain
@@ -139,7 +140,49 @@ def test_a_part_keeps_the_order_and_needs_its_classes() -> None:
         Part("x", ("a", "e")).of(tensors, list("abcd"))
 
 
+def test_halved_images_are_the_rounded_means_of_four_pixels() -> None:
+    images = torch.randint(256, (1003, 3, 6, 8), dtype=torch.uint8)
+    images[0, 0, :2, :8] = torch.tensor([[0, 0, 0, 0, 255, 255, 1, 1], [0, 1, 1, 1, 255, 254, 1, 2]])
+    found = halved(images)
+    assert found[0, 0, 0].tolist() == [0, 1, 255, 1], "a half is rounded up, less is not"
+    for image, small in zip(images.tolist(), found.tolist(), strict=True):
+        for plane, of in zip(image, small, strict=True):
+            for i, j in product(range(3), range(4)):
+                four = [plane[2 * i + a][2 * j + b] for a, b in product(range(2), range(2))]
+                assert of[i][j] == (sum(four) + 2) // 4
+
+
+def test_the_small_cifar_is_the_whole_one_halved(tmp_path) -> None:
+    tensors = {}
+    for split, count in (("train", 20), ("test", 10)):
+        tensors[f"{split}_images"] = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8)
+        tensors[f"{split}_labels"] = torch.arange(count).sort().values % 10
+    (tmp_path / "cifar10.safetensors").write_bytes(data.packed(tensors, [f"class{i}" for i in range(10)]))
+    whole, small = (load(name, tmp_path) for name in ("cifar10", "cifar10-small"))
+    assert (whole.side, small.side, small.name, small.classes) == (32, 16, "cifar10-small", whole.classes)
+    for split in ("train", "test"):
+        all_of_it, half = getattr(whole, split), getattr(small, split)
+        assert torch.equal(half.images, halved(all_of_it.images))
+        assert torch.equal(half.labels, all_of_it.labels)
+    assert small.sha256 == load("cifar10-small", tmp_path).sha256 != whole.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar10.safetensors"], "no second file"
+    assert len(small.tune) == len(whole.tune) == 2
+
+
+def test_real_small_cifar_is_that_of_every_machine() -> None:
+    for name, sha256 in (("cifar10-small", "4ab918eaefde"), ("cifar100-small", "32dd3cfa377d")):
+        if not (data.ROOT / f"{DERIVED[name].whole}.safetensors").exists():
+            pytest.skip(f"{DERIVED[name].whole} is not prepared here")
+        assert load(name).sha256.startswith(sha256)
+
+
 def test_a_part_is_not_prepared_itself(tmp_path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"cifar10-small is cifar10 at half its side and needs no .*: prepare cifar10"
+    ):
+        prepare("cifar10-small", tmp_path, tmp_path / "data")
+    with pytest.raises(DataError, match="data prepare cifar10`"):
+        load("cifar10-small", tmp_path)
     with pytest.raises(ConfigError, match="digits-low is a part of digits"):
         prepare("digits-low", tmp_path, tmp_path / "data")
     with pytest.raises(DataError, match="data prepare cifar100"):

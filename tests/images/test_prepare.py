@@ -151,6 +151,7 @@ def dangle(file: Path) -> None:
         (False, image(lambda file: file.write_bytes(b"\x89PNG and nothing more")), "train/class7/1.png cannot be"),
         (False, image(truncate), "train/class7/1.png cannot be read as an image"),
         (False, image(Image.new("RGB", (31, 32)).save), "train/class7/1.png is 31x32 pixels where 32x32"),
+        (False, lambda folder: Image.new("RGB", (31, 32)).save(folder / "train" / "class0" / "0.png"), "31x32 pixels"),
         (True, no_folder, "there is no folder"),
         (True, no_split("test"), "no val/"),
         (True, image(lambda file: file.write_bytes(b"")), "train/class7/1.png is an empty file"),
