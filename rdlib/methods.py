@@ -83,9 +83,7 @@ class Taught(Method):
         require_choice("init", init, get_args(Init))
         require_choice("regime", regime, get_args(Regime))
         if (init, regime) == ("teacher", "joint"):
-            raise ConfigError(
-                "init='teacher' needs a trained teacher, regime='joint' trains it from scratch: change one"
-            )
+            raise ConfigError("init='teacher' needs a trained teacher, regime='joint' has none at first: change one")
         ours, theirs, conv = student.fc.out_features, teacher.fc.out_features, teacher.architecture.conv
         if ours != theirs:
             raise ConfigError(f"student and teacher tell {ours} and {theirs} classes apart: they need the same ones")
@@ -224,9 +222,7 @@ class JointRD(Taught):
         """Raise ConfigError where the teacher's stages cannot take the student's feature maps."""
         ours, theirs = self.student.stage_channels, self.teacher.stage_channels
         if ours != theirs:
-            raise ConfigError(
-                f"mixed paths need equal channels at every stage, student {ours}, teacher {theirs} differ"
-            )
+            raise ConfigError(f"mixed paths need equal channels at every stage: student {ours}, teacher {theirs}")
 
     def make_connectors(self) -> nn.ModuleList:
         """One for each mixed path, and last the one of the own path."""

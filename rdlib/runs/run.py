@@ -56,7 +56,7 @@ class Run:
         given = {k: like(defaults[k], v, f"option {k} of {self.method}") for k, v in self.options.items()}
         for name, kind in get_type_hints(METHODS[self.method].__init__).items():
             for choices in (kind, *get_args(kind)):  # a choice, or a choice or None
-                if name in given and get_origin(choices) is Literal:
+                if given.get(name) is not None and get_origin(choices) is Literal:
                     require_choice(name, given[name], get_args(choices))
         options = {k: v for k, v in sorted((defaults | given).items()) if v is not None}
         object.__setattr__(self, "options", options)

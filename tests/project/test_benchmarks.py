@@ -27,7 +27,7 @@ from rdlib.rivals.register import METHODS
 from rdlib.step import Step
 
 CPU = torch.device("cpu")
-TINY = Setting(depth=18, width=2, batch_size=4, side=8)
+TINY = Setting(depth=18, width=2, batch_size=6, side=8)
 KINDS = [
     *((kind, {}) for kind in (Supervised, LogitDistillation, FeatureDistillation, JointRD)),
     (JointRD, {"regime": "joint", "quarter": True}),
@@ -70,12 +70,15 @@ def worst(found, expected):
     return max(float(((found[name] - b).norm() / b.norm()).detach()) for name, b in expected.items())
 
 
-def disagreement(kind, precision=EXACT, shortcuts="none", progress=0.15, **options):
+def disagreement(kind, precision=EXACT, shortcuts="none", progress=0.15, folded=False, **options):
     """Worst relative error of the losses and gradients, fast against reference; also of a learning teacher's own."""
     dtype, layout, _ = precision
     fast = build(kind, shortcuts, dtype, **options)
     slow = copy.deepcopy(fast).requires_grad_(True)
     fast.to(memory_format=layout)
+    if folded:
+        fast.fold_teacher()
+        assert bool(fast.folded) == (not fast.teacher_learns)
     images, labels = batch(dtype, layout)
     errors = []
     for moment in [None, progress] if fast.teacher_learns else [progress]:
@@ -114,6 +117,14 @@ def test_losses_and_gradients_equal_the_references(monkeypatch, kind, options, s
         monkeypatch.setattr(F, "relu", F.softplus)
     for progress in (0.0, 0.15, 0.7) if kind is JointRD and precision is EXACT else (0.15,):
         assert disagreement(kind, precision, shortcuts, progress, **options) < precision[2]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=["float32", "float32 channels_last", "float64"])
+@pytest.mark.parametrize(("kind", "options"), KINDS[1:])
+def test_with_a_folded_teacher_too(monkeypatch, kind, options, precision):
+    if precision is not EXACT:
+        monkeypatch.setattr(F, "relu", F.softplus)  # without kinks, as above
+    assert disagreement(kind, precision, folded=True, **options) < precision[2]
 
 
 @pytest.mark.parametrize(
