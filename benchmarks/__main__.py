@@ -22,6 +22,7 @@ from benchmarks.results import FOLDER
 from benchmarks.setting import Setting
 from benchmarks.step import Plan
 from benchmarks.step import measure as measure_steps
+from benchmarks.variants import can_compile
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.runs.execute import pick_device
 
@@ -38,14 +39,16 @@ FolderOption = Annotated[Path | None, typer.Option("--results", help="Folder for
 QUICK = Setting(width=8, batch_size=32)
 
 
-def plan_on(device_name: str | None, threads: int, rounds: int) -> Plan:
-    """The device and how often; sets this process's threads."""
+def plan_on(device_name: str | None, threads: int, rounds: int, compiled: bool | None = False) -> Plan:
+    """The device and how often; sets this process's threads. compiled: None is where it can and is no GPU."""
     device = pick_device(device_name)
     if threads < 1 or rounds < 1:
         raise ConfigError(f"--threads and --rounds need at least 1, not {threads} and {rounds}")
     torch.set_num_threads(threads)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Plan(device, rounds, workers=min(8, max(1, cores - threads)))
+    if compiled is None:
+        compiled = device.type != "cuda" and can_compile()
+    return Plan(device, rounds, workers=min(8, max(1, cores - threads)), compiled=compiled)
 
 
 def numbers(option: str, text: str) -> list[int]:
@@ -68,11 +71,14 @@ def step(
     depths: Annotated[str | None, typer.Option(help="E.g. 18,34; default: 18, on CUDA 18,34,50.")] = None,
     widths: Annotated[str | None, typer.Option(help="E.g. 16,64; default: 16,64, on CUDA 64.")] = None,
     batch_size: BatchOption = 128,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compiled variants too; default: not on CUDA.")
+    ] = None,
     quick: QuickOption = False,
     results: FolderOption = None,
 ) -> None:
     """Seconds a JointRD step in every variant, its parts, the other methods, memory, and the share of the floor."""
-    plan = plan_on(device, threads, min(rounds, 2) if quick else rounds)
+    plan = plan_on(device, threads, min(rounds, 2) if quick else rounds, compiled)
     gpu = plan.device.type == "cuda"
     sizes = [
         Setting(depth, width, batch_size)

@@ -23,9 +23,9 @@ def parts(setting: Setting, data: Dataset, steps: int) -> dict[str, Action]:
     assert isinstance(method, JointRD)
     plain_step, step = (Step(m, recipe, device) for m in (plain, method))
     step(images, labels, PROGRESS)  # so that every gradient is there for the optimiser
-    teacher = method.teacher
+    teacher = method.guide
     with torch.no_grad(), autocast(device, FAST):
-        margin, target = negative_margin(teacher.last_norm), teacher.head(images, STAGES)
+        margin, target = negative_margin(method.teacher.last_norm), teacher.head(images, STAGES)
         maps = [method.student.head(images, k).clone() for k in range(1, STAGES)]
     for early in maps:
         early.requires_grad_(True)

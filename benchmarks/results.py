@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torchvision
 
-from benchmarks.variants import can_compile
 from rdlib.errors import RecordError
 from rdlib.files import write
 from rdlib.runs.provenance import git
@@ -36,7 +35,6 @@ def provenance(device: torch.device, **how: Any) -> Entry:
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
-        "compile": can_compile(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -17,16 +17,18 @@ from benchmarks.variants import allow_many_compiled, methods, turn, variants
 
 @dataclass(frozen=True)
 class Plan:
-    """How often: `rounds` timed turns after `warm_up` untimed ones, each of so many steps; loader workers."""
+    """How often: `rounds` timed turns after `warm_up` untimed ones, each of so many steps; loader workers; whether
+    compiled variants are among those compared, which takes a minute more."""
 
     device: torch.device
     rounds: int = 7
     warm_up: int = 2
     workers: int = 1
+    compiled: bool = False
 
     def steps(self, setting: Setting) -> int:
         """Steps a turn: enough to hide what starting a turn costs (a batch from the loader, a GPU's empty queue)."""
-        return 50 if self.device.type == "cuda" else max(1, 64 // setting.width)
+        return 20 if self.device.type == "cuda" else max(1, 64 // setting.width)
 
     def timed(self, turns: Mapping[str, Action], steps: int, description: str) -> dict[str, Timing]:
         """Seconds a step of turns of so many steps."""
@@ -35,7 +37,7 @@ class Plan:
 
     def provenance(self, steps: int) -> Entry:
         how = {"rounds": self.rounds, "warm_up": self.warm_up, "steps_a_turn": steps}
-        return provenance(self.device, **how, workers=self.workers)
+        return provenance(self.device, **how, workers=self.workers, compile=self.compiled)
 
 
 def measure(settings: list[Setting], plan: Plan, folder: Path | None) -> list[Entry]:
@@ -67,7 +69,7 @@ def groups(setting: Setting, plan: Plan) -> Iterator[Entry]:
     yield {"memory": {name: peak_elsewhere(name, setting, device) for name in names}}
 
     data = setting.dataset(steps, device)
-    turns = {name: turn(v, setting, data, steps, plan.workers) for name, v in variants(device).items()}
+    turns = {name: turn(v, setting, data, steps, plan.workers) for name, v in variants(device, plan.compiled).items()}
     timings = plan.timed(turns, steps, f"variants, {setting.label}")
     yield {"variants": {name: described(timing, setting.batch_size, flops, rate) for name, timing in timings.items()}}
     del turns

@@ -96,12 +96,12 @@ class Variant:
         return Step(method, setting.recipe, device, self.speed)
 
 
-def variants(device: torch.device) -> dict[str, Variant]:
-    """Every variant of a JointRD step that means something on this device, by name."""
-    tricks = {"with torch.compile": Variant(Speed(compile=True))} if can_compile() else {}
+def variants(device: torch.device, compiled: bool = False) -> dict[str, Variant]:
+    """Every variant of a JointRD step that means something on this device, by name; the compiled ones where wanted."""
+    tricks = {"with torch.compile": Variant(Speed(compile=True))} if compiled else {}
     if device.type == "cuda":
         tricks["with a CUDA graph"] = Variant(Speed(graph=True))
-        if tricks.keys() & {"with torch.compile"}:
+        if compiled:
             tricks["with torch.compile in a CUDA graph"] = Variant(Speed(compile=True, graph=True))
         tricks["without fused SGD"] = Variant(Speed(fused=False))
         tricks["without bfloat16"] = Variant(Speed(bfloat16=False))
