@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -111,7 +111,8 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def answer(pipe: Connection, work: Callable[..., Any], *arguments: Any) -> None:
     """In a child: send what the work gives; end with the parent, however that dies."""
-    # The processes that read photographs end by SIGTERM, so that is ignored rather than blocked, which they inherit.
+    os.setpgid(0, 0)  # a group of its own, so that the processes that read its photographs end with it
+    # Those end by SIGTERM, so that is ignored rather than blocked, which they would inherit.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -123,7 +124,15 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def kill(child: SpawnProcess) -> None:
+    """End a child and its group at once."""
+    assert child.pid is not None
+    with suppress(ProcessLookupError):  # it has no group before `answer`
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
 
 
 class Apart(ThreadPoolExecutor):
@@ -166,7 +175,7 @@ class Apart(ThreadPoolExecutor):
             return None
         finally:
             if child.pid is not None:
-                child.kill()
+                kill(child)
                 child.join()
             self.children.discard(child)
             self.free.put(device)
@@ -175,7 +184,7 @@ class Apart(ThreadPoolExecutor):
         """Kill what still trains; finished epochs are in its checkpoint."""
         self.ended = True
         for child in list(self.children):
-            child.kill()
+            kill(child)
         self.shutdown(cancel_futures=True)
 
 
