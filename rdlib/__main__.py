@@ -1,13 +1,28 @@
-"""`python -m rdlib`: the command line of `rdlib.commands.main`; Ctrl-C ends in one sentence, also during imports."""
+"""`python -m rdlib`: the command line of `rdlib.commands.main`; Ctrl-C or a queue's SIGTERM end in one sentence, also
+during imports."""
 
+import os
+import signal
 import sys
 
 INTERRUPTED = 130
 
 
+def interrupt(*_: object) -> None:
+    """Take SIGTERM for a Ctrl-C. Once: `timeout` sends two, and the second would cut the orderly end short.
+
+    Processes that read photographs, ended by the same SIGTERM, must not be reported as an error either.
+    """
+    for one in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(one, lambda *_: None)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line."""
     try:
+        if "RANK" not in os.environ:  # under torchrun a process may wait in C for one that has gone: it ends at once
+            signal.signal(signal.SIGTERM, interrupt)
         from rdlib.commands.main import run
 
         run()

@@ -33,6 +33,14 @@ def save(
         torch.save(state, temporary)
 
 
+def kept_epochs(path: Path) -> int:
+    """How many epochs a checkpoint holds: 0 where there is none, or one that `restore` will refuse."""
+    try:
+        return len(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["history"])
+    except Exception:  # torch.load raises whatever its container format happens to meet
+        return 0
+
+
 def fingerprint(network: nn.Module) -> str:
     """SHA-256 of a network's parameters and buffers."""
     digest = hashlib.sha256()

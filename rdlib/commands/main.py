@@ -15,7 +15,8 @@ import typer
 from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
-from rdlib.commands.options import RESULTS, DeviceOption, ProfileArgument, StoreOption, console
+from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
+from rdlib.commands.sweep import sweep
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import profile
 from rdlib.recipe import PAPER_METHODS, PAPER_RECIPE, Recipe
@@ -139,45 +140,7 @@ def parse_option(text: str) -> tuple[str, object]:
         return name, value
 
 
-@app.command()
-def sweep(
-    profile_name: ProfileArgument,
-    table: Annotated[str | None, typer.Option(help="Only the runs of this table, e.g. 3.")] = None,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one a core, or one a GPU.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Only the first so many seeds.")] = None,
-    list_only: Annotated[
-        bool, typer.Option("--list", help="Show every run and whether it is done; train nothing.")
-    ] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers train, e.g. tcp://host:8786.")
-    ] = None,
-    store: StoreOption = RESULTS,
-    device: DeviceOption = None,
-) -> None:
-    """Train every run of a profile that has no record yet: what is worth most first, teachers before students."""
-    chosen = profile(profile_name, seeds)
-    from rdlib.experiments.tables import rows_of, runs_of
-    from rdlib.runs.progress import describe
-    from rdlib.runs.store import Store
-    from rdlib.runs.sweep import missing
-    from rdlib.runs.sweep import sweep as sweep_runs
-
-    place = Store(store)
-    runs = runs_of(rows_of(chosen, table))
-    if not runs:
-        raise ConfigError(f"profile {profile_name} has no runs in table {table}: choose another")
-    if list_only:
-        for run in runs:
-            record = place.record(run)
-            console.print(f"{run.id}  {run.label}: {describe(record) if record else 'missing'}")
-        return
-    todo = missing(runs, place)
-    console.print(f"{len(runs) - len(todo)} of {len(runs)} runs of {profile_name} are done, {len(todo)} to train")
-    outcome = sweep_runs(runs, place, jobs, device, scheduler)
-    for run, sentence in outcome.failures.items():
-        console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
-    if outcome.failures:
-        raise typer.Exit(1)
+app.command()(sweep)
 
 
 @app.command()

@@ -1,9 +1,10 @@
 """A row of a table: one cell, the same run over several seeds. It is a value; its words are made only to be printed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rdlib.errors import ConfigError, require_choice
 from rdlib.experiments.profiles import Profile
 from rdlib.methods import Taught
 from rdlib.models import SHORTCUTS, Shortcuts
@@ -118,3 +119,37 @@ def three_rows(profile: Profile, depth: int, conditions: str = "") -> list[Row]:
     resnet = make_row(profile, depth, CROSS_ENTROPY, "all", conditions=conditions)
     taught = [make_row(profile, depth, how, "none", resnet, conditions) for how in (CROSS_ENTROPY, JOINTRD)]
     return [resnet, *taught]
+
+
+def is_simply(row: Row, shortcuts: Shortcuts, teaching: Teaching) -> bool:
+    """Whether a row is that network, whole, taught just so from scratch."""
+    just_so = row.teaching == teaching and row.runs[0].method == teaching.method
+    return row.shortcuts == shortcuts and just_so and not row.cut and not row.heir
+
+
+SETS: dict[str, Callable[[Row], bool]] = {  # of rows, for `sweep --only`
+    "resnet": lambda row: is_simply(row, "all", CROSS_ENTROPY),
+    "plain": lambda row: is_simply(row, "none", CROSS_ENTROPY),
+    "jointrd": lambda row: is_simply(row, "none", JOINTRD),
+    "three": lambda row: any(SETS[name](row) for name in ("resnet", "plain", "jointrd")),
+}
+
+
+def only(rows: Sequence[Row], names: str) -> list[Row]:
+    """The rows of these SETS (names with commas between), and those that train the teachers they need, in order.
+
+    Raises ConfigError for a name that is none, or of which there is no row.
+    """
+    chosen: list[Row] = []
+    for name in (word.strip().lower() for word in names.split(",")):
+        require_choice("--only", name, SETS)
+        found = [row for row in rows if SETS[name](row)]
+        if not found:
+            raise ConfigError(f"--only {name}: this table has no such row, choose another of {', '.join(SETS)}")
+        chosen += found
+    while True:  # what is transferred has a teacher that may have had one itself
+        needed = {run.teacher for row in chosen for run in row.runs}
+        more = [row for row in rows if row not in chosen and any(run.id in needed for run in row.runs)]
+        if not more:
+            return [row for row in rows if row in chosen]
+        chosen += more

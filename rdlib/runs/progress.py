@@ -8,10 +8,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from rdlib.checkpoint import kept_epochs
 from rdlib.errors import RdlibError
 from rdlib.images import load
 from rdlib.runs.flops import run_flops
 from rdlib.runs.run import Record, Run
+from rdlib.runs.store import Store
 
 
 def describe(record: Record) -> str:
@@ -37,13 +39,15 @@ def costs(runs: Sequence[Run]) -> dict[Run, float]:
 
 
 class Status:
-    """Shows a sweep; `with Status(todo, size) as status`, then `started` and `ended` for each run.
+    """Shows a sweep; `with Status(todo, size, store) as status`, then `started` and `ended` for each run.
 
-    The estimate holds finished runs' seconds against their counted arithmetic; before the first it says nothing.
+    The estimate holds finished runs' seconds against their counted arithmetic, without the epochs that a checkpoint
+    had already; before the first it says nothing.
     """
 
-    def __init__(self, todo: Sequence[Run], size: int):
-        self.cost, self.size = costs(todo), size
+    def __init__(self, todo: Sequence[Run], size: int, store: Store):
+        self.whole, self.size, self.store = costs(todo), size, store
+        self.cost = {run: self.remaining(run) for run in todo}
         self.since: dict[Run, float] = {}  # of the runs that train now
         self.waiting = set(todo)
         self.failed = 0
@@ -70,7 +74,13 @@ class Status:
             text += f"\n  {duration(time.monotonic() - since)}{of}  {run.label}"
         return Text(text, no_wrap=True, overflow="ellipsis")
 
+    def remaining(self, run: Run) -> float:
+        """Arithmetic of the epochs that its checkpoint does not hold."""
+        kept = kept_epochs(self.store.checkpoint_path(run))
+        return self.whole[run] * (1 - kept / run.recipe.epochs)
+
     def started(self, run: Run) -> None:
+        self.cost[run] = self.remaining(run)  # an earlier attempt may have kept epochs
         self.since[run] = time.monotonic()
 
     def ended(self, run: Run, sentence: str, trained: bool = False) -> None:
@@ -91,12 +101,15 @@ class Status:
         """Seconds a run should take, from those that have been trained."""
         return self.cost[run] * self.seconds / self.spent if self.spent else None
 
-    def left(self, before: str = "") -> str:
-        """Time until everything is done, shared among the places; empty before the first run has been trained."""
+    def needed(self) -> float | None:
+        """Seconds until everything is done: the work shared among the places, or the longest run where that is more."""
         if not self.spent or not self.waiting:
-            return ""
-        work, now = 0.0, time.monotonic()
-        for run in self.waiting:
-            expected = self.expected(run) or 0.0
-            work += max(0.0, expected - (now - self.since[run])) if run in self.since else expected
-        return f"{before}about {duration(work / self.size)} left"
+            return None
+        now = time.monotonic()
+        each = [max(0.0, (self.expected(run) or 0.0) - (now - self.since.get(run, now))) for run in self.waiting]
+        return max(sum(each) / self.size, *each)
+
+    def left(self, before: str = "") -> str:
+        """Time until everything is done, in words; empty before the first run has been trained."""
+        needed = self.needed()
+        return "" if needed is None else f"{before}about {duration(needed)} left"

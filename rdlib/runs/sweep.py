@@ -1,6 +1,8 @@
 """Many runs: whatever records are missing, in the given order but teachers before students; failures come last."""
 
-from collections.abc import Iterable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 
@@ -11,14 +13,22 @@ from rdlib.runs.store import Store
 from rdlib.runs.workers import DIED, Result, attempt, hired
 
 ATTEMPTS = 2  # of a run whose process died without a word, e.g. for lack of memory
+A_DAY = 86400.0  # the longest wait at a time: no lock takes an infinite one
 
 
 @dataclass
 class Outcome:
-    """What a sweep did; `failures` maps a run to one sentence."""
+    """What a sweep did; `failures` maps a run to one sentence.
+
+    Where its minutes did not suffice: the runs it stopped, those that wait for another sweep, and how many seconds both
+    need by the speed it measured (None: it has seen no run finish).
+    """
 
     trained: list[Record] = field(default_factory=list)
     failures: dict[Run, str] = field(default_factory=dict)
+    stopped: list[Run] = field(default_factory=list)
+    waiting: list[Run] = field(default_factory=list)
+    needed: float | None = None
 
 
 def require_success(outcome: Outcome) -> None:
@@ -45,27 +55,43 @@ def sweep(
     jobs: int | None = None,
     device: str | None = None,
     scheduler: str | None = None,
+    minutes: float | None = None,
 ) -> Outcome:
     """Train every missing run, `jobs` at a time (default: one a core, or one a GPU), or on a Dask cluster.
 
     The next run to start is always the first of the list whose teacher is trained. Killed and started again, the sweep
     goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
     failed teacher are noted too. Raises RecordError when the store cannot be written, ConfigError for bad arguments.
+
+    minutes: from this call, after which whatever still trains is stopped: its finished epochs are in its checkpoint,
+    the one under way is lost. A run that would not finish by then, at the speed of those that did, is not started; as
+    long as none has, any is, so that every call moves something on.
+
     A script of your own that trains several at a time calls this under `if __name__ == "__main__":`, because each
     process of its own imports that script first.
     """
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     store = Store(store.root.resolve())  # a worker may have another working directory
     store.require_writable()
     todo, outcome = missing(runs, store), Outcome()
     attempts = dict.fromkeys(todo, 0)
     running: dict[Future[Result], Run] = {}
-    with hired(todo, store, jobs, device, scheduler) as (executor, size), Status(todo, size) as status:
-        while todo or running:
-            while len(running) < size and (run := ready(todo, running.values())):
+    crew = hired(todo, store, jobs, device, scheduler, stoppable=minutes is not None)
+    with crew as (executor, size), Status(todo, size, store) as status:
+
+        def fits(run: Run) -> bool:
+            return time.monotonic() + (status.expected(run) or 0.0) < deadline
+
+        while True:
+            while len(running) < size and (run := ready(todo, running.values(), fits)):
                 todo.remove(run)
                 status.started(run)
                 running[executor.submit(attempt, run, store, device)] = run
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            left = max(0.0, deadline - time.monotonic())
+            ended = wait(running, min(left, A_DAY), FIRST_COMPLETED).done
+            if not running or not (ended or left):
+                break
+            for future in ended:
                 run, result = running.pop(future), outcome_of(future)
                 attempts[run] += 1
                 if isinstance(result, Record):
@@ -76,13 +102,14 @@ def sweep(
                     todo.insert(0, run)
                 else:
                     fail(run, result or DIED, todo, outcome, status)
+        outcome.stopped, outcome.waiting, outcome.needed = [*running.values()], todo, status.needed()
     return outcome
 
 
-def ready(todo: Sequence[Run], running: Iterable[Run]) -> Run | None:
-    """The first run that waits for no teacher."""
+def ready(todo: Sequence[Run], running: Iterable[Run], fits: Callable[[Run], bool]) -> Run | None:
+    """The first run that waits for no teacher and fits into the time."""
     waiting = {run.id for run in [*todo, *running]}
-    return next((run for run in todo if run.teacher not in waiting), None)
+    return next((run for run in todo if run.teacher not in waiting and fits(run)), None)
 
 
 def outcome_of(future: Future[Result]) -> Result:

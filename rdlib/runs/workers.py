@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -54,13 +54,21 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
 
 @contextmanager
 def hired(
-    runs: Sequence[Run], store: Store, jobs: int | None, device: str | None, scheduler: str | None
+    runs: Sequence[Run],
+    store: Store,
+    jobs: int | None,
+    device: str | None,
+    scheduler: str | None,
+    stoppable: bool = False,
 ) -> Iterator[Crew]:
     """Where these runs train, and how many at a time; leaving the block in any way ends its local processes at once.
 
     jobs: runs at a time here; by default one a GPU, or one a core. scheduler: address of a Dask scheduler instead.
+    stoppable: even a single job gets a process of its own.
     """
     if scheduler is not None:
+        if stoppable:
+            raise ConfigError("--minutes stops what still trains, and a Dask worker cannot be stopped: leave one out")
         if jobs is not None or device is not None:
             raise ConfigError("--scheduler leaves --jobs and --device to the cluster's workers: leave them out")
         with dask_cluster(scheduler, runs, store) as crew:
@@ -71,7 +79,7 @@ def hired(
         jobs = len(devices) if devices[0].startswith("cuda") else os.cpu_count() or 1
     if jobs < 1:
         raise ConfigError(f"--jobs needs at least 1, not {jobs}")
-    if jobs == 1:
+    if jobs == 1 and not stoppable:
         yield Here(), 1
         return
     apart = Apart([devices[i % len(devices)] for i in range(jobs)])
@@ -103,6 +111,10 @@ SPAWN = multiprocessing.get_context("spawn")
 
 def answer(pipe: Connection, work: Callable[..., Any], *arguments: Any) -> None:
     """In a child: send what the work gives; end with the parent, however that dies."""
+    os.setpgid(0, 0)  # a group of its own, so that the processes that read its photographs end with it
+    # Those end by SIGTERM, so that is ignored rather than blocked, which they would inherit.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     threading.Thread(target=end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own holds a semaphore, and one lost with a killed child is complained of
     pipe.send(work(*arguments))
@@ -112,7 +124,15 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
+
+
+def kill(child: SpawnProcess) -> None:
+    """End a child and its group at once."""
+    assert child.pid is not None
+    with suppress(ProcessLookupError):  # it has no group before `answer`
+        os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
 
 
 class Apart(ThreadPoolExecutor):
@@ -122,10 +142,11 @@ class Apart(ThreadPoolExecutor):
     """
 
     def __init__(self, devices: Sequence[str]):
-        # Ctrl-C is for the sweep, which then ends its children: these inherit that their thread blocks the signal.
-        # multiprocessing's resource tracker would unblock it in the thread that starts the first child.
+        # Ctrl-C and a queue's SIGTERM reach the whole process group, but are for the sweep, which then ends its
+        # children: these inherit that their thread blocks both. multiprocessing's resource tracker would unblock them
+        # in the thread that starts the first child.
         resource_tracker.ensure_running()
-        block = (signal.SIG_BLOCK, {signal.SIGINT})
+        block = (signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         super().__init__(len(devices), initializer=signal.pthread_sigmask, initargs=block)
         self.free: queue.SimpleQueue[str] = queue.SimpleQueue()
         for device in devices:
@@ -154,7 +175,7 @@ class Apart(ThreadPoolExecutor):
             return None
         finally:
             if child.pid is not None:
-                child.kill()
+                kill(child)
                 child.join()
             self.children.discard(child)
             self.free.put(device)
@@ -163,7 +184,7 @@ class Apart(ThreadPoolExecutor):
         """Kill what still trains; finished epochs are in its checkpoint."""
         self.ended = True
         for child in list(self.children):
-            child.kill()
+            kill(child)
         self.shutdown(cancel_futures=True)
 
 

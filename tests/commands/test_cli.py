@@ -1,9 +1,10 @@
 """The command line: bad input ends in one sentence and exit code 2, a failed run in 1, an interrupt in 130."""
 
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from rdlib.commands import data as data_command
 from rdlib.commands import known, options
 from rdlib.commands import main as cli
 from rdlib.commands import measure as measure_command
+from rdlib.commands.sweep import left_over
 from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import DataError
+from rdlib.experiments.rows import SETS
 from rdlib.images.published import GET, IMAGENET
 from rdlib.images.sources import KNOWN
 from rdlib.measure.engines import ENGINES, TOLERANCES
@@ -24,13 +27,16 @@ from rdlib.measure.latency_record import Settings
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Run
 from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.sweep import Outcome
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `rdlib ARGUMENTS` in this process; gives exit code, stdout and stderr. An exception comes through."""
+
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGCHLD)}
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rdlib", *arguments])
@@ -39,7 +45,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         out, err = capsys.readouterr()
         return int(caught.value.code or 0), out, err
 
-    return run
+    yield run
+    for one, handler in kept.items():
+        signal.signal(one, handler)
 
 
 def raising(error: BaseException) -> Callable[..., None]:
@@ -62,6 +70,12 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, 4, learning-rate"),
         (["sweep", "quick", "--jobs", "-1"], "--jobs needs at least 1, not -1"),
         (["sweep", "quick", "--seeds", "9"], "seeds 1 to 3, not 9"),
+        (["sweep", "quick", "--minutes", "0"], "--minutes needs a number above 0, not 0"),
+        (["sweep", "quick", "--minutes", "nan"], "--minutes needs a number above 0, not nan"),
+        (["sweep", "quick", "--minutes", "1", "--scheduler", "tcp://127.0.0.1:1"], "a Dask worker cannot be stopped"),
+        (["sweep", "quick", "--only", "nonsense"], "'nonsense': choose one of resnet, plain, jointrd, three"),
+        (["sweep", "quick", "--only", "plain,"], "unknown --only '': choose one of resnet"),
+        (["sweep", "quick", "--table", "controls", "--only", "plain"], "no runs in table controls"),
         (["train", "--depth", "19"], "unknown depth 19: choose one of 18, 34, 50"),
         (["train", "--dataset", "mnist"], "unknown dataset 'mnist'"),
         (["train", "--method", "Magic"], "unknown method 'Magic': choose one of Supervised"),
@@ -100,6 +114,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(arguments, named, command, st
         (["train", "--depth", "deep"], "Invalid value for '--depth'"),
         (["train", "--colour", "red"], "No such option"),
         (["sweep", "quick", "--jobs", "many"], "Invalid value for '--jobs'"),
+        (["sweep", "quick", "--minutes", "soon"], "Invalid value for '--minutes'"),
         (["dance"], "No such command 'dance'"),
         (["sweep"], "Missing argument"),
     ],
@@ -168,6 +183,38 @@ def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monke
     assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 6
 
 
+def test_a_sweep_whose_time_is_up_says_what_is_left(command, store):
+    """Too short for even one run: nothing starts, and nothing is wrong."""
+    words = f"sweep smoke --only three --seeds 1 --minutes 0.0001 --store {store.root} --device cpu"
+    code, out, err = command(*words.split())
+    assert (code, err) == (0, "")
+    said = "time is up after 0.0001 min: 0 of 3 runs done, 3 not started: run the same command again"
+    assert out.splitlines()[-1] == said
+
+
+def test_the_sentence_counts_what_is_done_stopped_failed_and_left(tiny_runs):
+    runs = [tiny_runs(seed=seed) for seed in range(6)]
+    cut = Outcome(failures={runs[0]: "a disk"}, stopped=runs[1:2], waiting=runs[2:5], needed=2400.0)
+    assert left_over(cut, 6, 15) == (
+        "time is up after 15 min: 1 of 6 runs done, 1 failed, 1 stopped (finished epochs are kept), 3 not started; "
+        "what is left needs about 40 min: run the same command again"
+    )
+    early = Outcome(waiting=runs[2:], needed=2400.0)
+    assert left_over(early, 6, 15) == (
+        "no other run fits into 15 min: 2 of 6 runs done, 4 not started; "
+        "what is left needs about 40 min: run the same command again"
+    )
+
+
+def test_only_is_listed_with_the_teachers_it_needs(command, store):
+    code, out, _ = command(*f"sweep quick --table 3 --seeds 2 --only JointRD --list --store {store.root}".split())
+    assert code == 0
+    kinds = [
+        re.sub(r".*  (\w+) .* shortcuts (\w+) .* seed (\d): missing", r"\1 \2 \3", line) for line in out.splitlines()
+    ]
+    assert kinds == ["Supervised all 0", "JointRD none 0", "Supervised all 1", "JointRD none 1"]
+
+
 def test_an_interrupt_says_how_to_go_on_and_exits_with_130(command, store, tiny_runs, monkeypatch):
     monkeypatch.setattr("rdlib.runs.execute.train", raising(KeyboardInterrupt()))
     code, _, err = command(*small(store))
@@ -176,12 +223,12 @@ def test_an_interrupt_says_how_to_go_on_and_exits_with_130(command, store, tiny_
 
 
 INTERRUPTING = """
-import sys
+import os, signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
-            raise KeyboardInterrupt
+            {how}
 
 sys.meta_path.insert(0, Finder())
 from rdlib.__main__ import main
@@ -190,8 +237,9 @@ main()
 
 
 @pytest.mark.parametrize("module", ["typer", "torch"])
-def test_an_interrupt_during_imports_is_one_sentence_too(module, tmp_path):
-    code = INTERRUPTING.format(module=module)
+@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_an_interrupt_during_imports_is_one_sentence_too(how, module, tmp_path):
+    code = INTERRUPTING.format(module=module, how=how)
     arguments = [sys.executable, "-c", code, "sweep", "quick", "--list", "--store", str(tmp_path)]
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
@@ -283,5 +331,7 @@ def test_the_choices_that_help_names_are_those_there_are():
     commands = typer.main.get_command(cli.app).commands
     conv = next(parameter for parameter in commands["train"].params if parameter.name == "conv")
     assert all(name in conv.help for name in CONVOLUTIONS)
+    sets = next(parameter for parameter in commands["sweep"].params if parameter.name == "only")
+    assert all(name in sets.help for name in SETS)
     assert next(p for p in commands["adopt"].params if p.name == "dataset").default == IMAGENET
     assert options.RESULTS == RESULTS

@@ -10,7 +10,7 @@ from records import JOINTRD, PLAIN, RESNET, fill, put, put_row
 
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
-from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, SETS, only
 from rdlib.experiments.tables import (
     TABLES,
     accuracies,
@@ -118,6 +118,41 @@ def test_the_cells_worth_most_come_first(name, first):
     assert len({(run.shortcuts, run.method, str(run.options)) for run in runs[:cells]}) == cells == 11
     order = [(run.depth, run.seed) for run in runs]
     assert order == sorted(order, key=lambda pair: (PROFILES[name].depths.index(pair[0]), pair[1]))
+
+
+@pytest.mark.parametrize(
+    ("profile_name", "table"),
+    [("cifar100", "3"), ("imagenet", "4"), ("cifar100", "rivals"), ("quick", "ablations"), ("quick", "transfer")],
+)
+def test_the_named_sets_are_the_three_networks_trained_from_scratch_as_usual(profile_name, table):
+    """Told from the runs: no rival, ablation, pruned, narrowed or transferred network, and no other start."""
+    rows = rows_of(PROFILES[profile_name], table)
+    wanted = {"resnet": ("all", "Supervised"), "plain": ("none", "Supervised"), "jointrd": ("none", "JointRD")}
+    usual = {PROFILES[profile_name].width}
+    for name, (shortcuts, method) in wanted.items():
+        found = [row for row in rows if SETS[name](row)]
+        assert found
+        for run in (run for row in found for run in row.runs):
+            assert (run.shortcuts, run.method, run.conv) == (shortcuts, method, "plain")
+            assert {run.width} == usual
+            assert run.options == found[0].runs[0].options
+            assert run.options.get("init", "scratch") == "scratch"
+    assert [row for row in rows if SETS["three"](row)] == only(rows, "three") == only(rows, "jointrd, Plain,RESNET")
+
+
+def test_a_named_set_comes_with_its_teachers_and_keeps_the_order_of_worth():
+    rows = rows_of(PROFILES["cifar100"])
+    runs, three = runs_of(only(rows, "jointrd")), runs_of(only(rows, "three"))
+    assert {run.teacher for run in runs} - {None} == {run.id for run in runs if run.method == "Supervised"}
+    assert [run for run in runs_of(rows) if run in three] == three
+    assert [(run.depth, run.seed) for run in three[:9]] == [(18, seed) for seed in (0, 0, 0, 1, 1, 1, 2, 2, 2)]
+    transferred = only(rows_of(QUICK, "transfer"), "jointrd")
+    assert {row.teaching.name for row in transferred} == {"cross-entropy", "JointRD"}
+
+
+def test_a_named_set_without_rows_is_one_sentence():
+    with pytest.raises(ConfigError, match="--only plain: this table has no such row, choose another of resnet, plain"):
+        only(rows_of(QUICK)[:1], "resnet,plain")
 
 
 @pytest.mark.parametrize("name", PROFILES)

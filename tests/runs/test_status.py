@@ -56,33 +56,56 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys):
+def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys, store):
     todo = [PLAIN, replace(PLAIN, seed=1), replace(PLAIN, seed=2, recipe=Recipe(20, 128))]
-    with Status(todo, size=2) as status:
+    with Status(todo, 2, store) as status:
         assert status.left() == ""  # nothing has ended, so nothing is known
         status.started(todo[0])
         status.started(todo[1])
         clock[0] = 60.0
         status.ended(todo[0], "done", trained=True)
-        # One of 60 s is due now, one of 120 s waits: shared among two places.
-        assert status.left() == "about 60 s left"
+        # One of 60 s is due now, one of 120 s waits: no number of places makes that shorter.
+        assert status.left() == "about 2 min left"
         status.started(todo[2])
-        assert status.screen().plain.splitlines()[0] == "1 of 3 runs done, 2 running, about 60 s left"
+        assert status.screen().plain.splitlines()[0] == "1 of 3 runs done, 2 running, about 2 min left"
         assert status.screen().plain.splitlines()[2] == f"  0 s of about 2 min  {todo[2].label}"
         clock[0] = 120.0
-        assert status.left() == "about 30 s left"
+        assert status.left() == "about 60 s left"
         status.ended(todo[1], "FAILED: a disk")
         assert status.screen().plain.startswith("2 of 3 runs done (1 failed), 1 running")
         status.ended(todo[2], "done", trained=True)
         assert status.left() == ""
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"]
-    assert lines[0].endswith("done; about 60 s left")
+    assert lines[0].endswith("done; about 2 min left")
     assert "FAILED: a disk" in lines[1]
 
 
-def test_a_run_that_is_tried_again_prints_nothing(clock, capsys):
-    with Status([PLAIN], 1) as status:
+def test_what_waits_is_shared_among_the_places(clock, store):
+    todo = [replace(PLAIN, seed=seed) for seed in range(5)]
+    with Status(todo, 2, store) as status:
+        status.started(todo[0])
+        clock[0] = 60.0
+        status.ended(todo[0], "done", trained=True)
+        assert status.needed() == 120.0
+
+
+def test_epochs_of_a_checkpoint_count_as_done(clock, store, monkeypatch):
+    kept = {store.checkpoint_path(PLAIN): 5}
+    monkeypatch.setattr(status_module, "kept_epochs", lambda path: kept.get(path, 0))
+    other = replace(PLAIN, seed=1)
+    with Status([PLAIN, other], 1, store) as status:
+        status.started(PLAIN)
+        clock[0] = 60.0
+        status.ended(PLAIN, "done", trained=True)  # half of it took a minute
+        assert status.expected(other) == 120.0
+        kept[store.checkpoint_path(other)] = 9
+        status.started(other)
+        assert status.expected(other) == pytest.approx(12.0)
+
+
+def test_a_run_that_is_tried_again_prints_nothing(clock, capsys, store):
+    with Status([PLAIN], 1, store) as status:
         status.started(PLAIN)
         status.tried_again(PLAIN)
     assert capsys.readouterr().out == ""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rdlib.runs import execute as experiment
 from rdlib.runs import workers
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
-from rdlib.runs.sweep import missing, sweep
+from rdlib.runs.sweep import Outcome, missing, sweep
 
 MakeRun = Callable[..., Run]
 ON_DIGITS: dict[str, Any] = {"dataset": "digits", "recipe": Recipe(1, 256, 0.05, crop_padding=2, flip=False)}
@@ -145,6 +146,8 @@ def test_a_damaged_record_stops_the_sweep_before_anything_is_trained(family, sto
 def test_a_store_that_cannot_be_written_and_no_jobs_are_refused(family, store, order):
     with pytest.raises(ConfigError, match="--jobs needs at least 1, not 0"):
         sweep(family, store, jobs=0)
+    with pytest.raises(ConfigError, match="a Dask worker cannot be stopped"):
+        sweep(family, store, scheduler="tcp://127.0.0.1:1", minutes=1)
     with pytest.raises(ConfigError, match="--scheduler leaves --jobs"):
         sweep(family, store, jobs=2, scheduler="tcp://127.0.0.1:1")
     (store.root / "runs").rmdir()
@@ -152,6 +155,77 @@ def test_a_store_that_cannot_be_written_and_no_jobs_are_refused(family, store, o
     with pytest.raises(RecordError, match="--store"):
         sweep(family, store, jobs=1, device="cpu")
     assert order == []
+
+
+def seeds_of(run: Run, n: int) -> list[Run]:
+    return [replace(run, seed=seed) for seed in range(n)]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The sweep's own time, and one place at which a run takes ten seconds an epoch of it."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def train(run: Run, *arguments: Any, **named: Any) -> Record:
+        now[0] += 10 * run.recipe.epochs
+        return experiment.train(run, *arguments, **named)
+
+    @contextmanager
+    def hired(*arguments: Any, stoppable: bool) -> Iterator[workers.Crew]:
+        yield workers.Here(), 1
+
+    monkeypatch.setattr(workers, "train", train)
+    monkeypatch.setattr("rdlib.runs.sweep.hired", hired)
+    return now
+
+
+def test_no_run_is_started_that_cannot_finish_in_time(clock, store, tiny_runs):
+    """Runs of 20 s, one of 10 s behind them: of 55 s, 15 s are left for that one."""
+    runs = seeds_of(tiny_runs(), 4)
+    short = replace(runs[0], recipe=replace(runs[0].recipe, epochs=1))
+    outcome = sweep([*runs, short], store, minutes=55 / 60)
+    assert [record.run for record in outcome.trained] == [*runs[:2], short]
+    assert (outcome.stopped, outcome.waiting, outcome.needed) == ([], runs[2:], pytest.approx(40.0))
+    assert clock == [50.0]
+    outcome = sweep([*runs, short], store, minutes=1)
+    assert ([record.run for record in outcome.trained], outcome.waiting, outcome.needed) == (runs[2:], [], None)
+
+
+def test_a_student_waits_where_its_teacher_does_not_fit(clock, family, store):
+    student, _, teacher, _ = family
+    long = replace(teacher, recipe=replace(teacher.recipe, epochs=9))
+    taught = replace(student, teacher=long.id)
+    outcome = sweep([taught, teacher, long], store, minutes=1)
+    assert [record.run for record in outcome.trained] == [teacher]
+    assert (outcome.failures, outcome.waiting) == ({}, [taught, long])
+
+
+def test_without_time_nothing_starts_and_without_a_finished_run_everything_may(clock, store, tiny_runs):
+    runs = seeds_of(tiny_runs(), 2)
+    assert sweep(runs, store, minutes=0) == Outcome(waiting=runs)
+    outcome = sweep(runs, store, minutes=0.01)
+    assert ([record.run for record in outcome.trained], outcome.waiting) == (runs[:1], runs[1:])
+
+
+def test_stopped_at_its_deadline_a_sweep_goes_on_and_ends_as_an_undisturbed_one(store, tmp_path):
+    runs, quiet = digits_runs(epochs=10), Store(tmp_path / "quiet")
+    began = time.monotonic()
+    outcome = sweep(runs, store, jobs=2, device="cpu", minutes=0.12)
+    assert time.monotonic() - began < 7.2 + 5
+    assert not outcome.failures
+    assert {*outcome.stopped, *outcome.waiting} == set(missing(runs, store)) != set()
+    rest = sweep(runs, store, jobs=2, device="cpu", minutes=60)
+    assert {record.run for record in outcome.trained + rest.trained} == set(runs)
+    assert (rest.stopped, rest.waiting, rest.needed) == ([], [], None)
+    sweep(runs, quiet, jobs=1, device="cpu")
+    for run in runs:
+        assert without_seconds(store.record(run)) == without_seconds(quiet.record(run))
+
+
+def test_a_single_job_with_a_deadline_can_be_stopped(store):
+    outcome = sweep(digits_runs(epochs=1000), store, jobs=1, device="cpu", minutes=0.1)
+    assert (len(outcome.stopped), len(outcome.waiting)) == (1, 2)
 
 
 class Deadly(Run):
@@ -205,10 +279,16 @@ SWEEP = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and hands that on
 sys.path.insert(0, {tests!r})
-from test_sweep import digits_runs
-from rdlib.runs.store import Store
-from rdlib.runs.sweep import sweep
-print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").failures)
+import rdlib.__main__ as command, rdlib.commands.main as cli
+
+def run():
+    from test_sweep import digits_runs
+    from rdlib.runs.store import Store
+    from rdlib.runs.sweep import sweep
+    print(sweep(digits_runs(epochs=8), Store(sys.argv[1]), jobs=2, device="cpu").failures)
+
+cli.run = run
+command.main()
 """
 
 
@@ -246,17 +326,33 @@ def epochs_done(store: Store, runs: list[Run]) -> list[int]:
     return done
 
 
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL, which nothing can catch."""
+    process.kill()
+    process.communicate()
+
+
+def terminate(process: "subprocess.Popen[bytes]") -> None:
+    """SIGTERM as `timeout` sends it: to the process, and then to its whole group."""
+    os.kill(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, told = process.communicate(timeout=60)
+    if process.returncode:  # else it was done before
+        assert (process.returncode, told.count(b"\n")) == (130, 1), told
+    assert not [word for word in (b"died", b"FAILED", b"Traceback", b"leaked") if word in out + told], (out, told)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_killed_at_random_moments_a_sweep_loses_no_finished_epoch_and_ends_the_same(tmp_path):
-    """SIGKILL, which nothing can catch: RDLIB_KILLS=20 for the long form of this test."""
+@pytest.mark.parametrize("stop", [kill, terminate])
+def test_ended_at_random_moments_a_sweep_loses_no_finished_epoch_and_ends_the_same(stop, tmp_path):
+    """RDLIB_KILLS=20 for the long form of this test."""
     runs, disturbed, quiet = digits_runs(epochs=8), Store(tmp_path / "killed"), Store(tmp_path / "quiet")
     dice, before = random.Random(0), [0] * len(runs)
     for _ in range(int(os.environ.get("RDLIB_KILLS", "2"))):
         process = start_sweep(disturbed.root)
         time.sleep(dice.uniform(4, 12))
         children = children_of(process.pid)
-        process.kill()
-        process.communicate()
+        stop(process)
         wait_until(lambda orphans=children: not any(map(alive, orphans)))  # nobody goes on in the dark
         now = epochs_done(disturbed, runs)
         assert all(a >= b for a, b in zip(now, before, strict=True))
