@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -115,6 +116,8 @@ def answer(pipe: Connection, work: Callable[..., Any], *arguments: Any) -> None:
     # Those end by SIGTERM, so that is ignored rather than blocked, which they would inherit.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    if sys.platform == "linux":  # else they would be spawned as this process was, and each import torch anew
+        multiprocessing.set_start_method("fork", force=True)
     threading.Thread(target=end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # its own holds a semaphore, and one lost with a killed child is complained of
     pipe.send(work(*arguments))
