@@ -69,9 +69,15 @@ def groups(setting: Setting, plan: Plan) -> Iterator[Entry]:
     yield {"memory": {name: peak_elsewhere(name, setting, device) for name in names}}
 
     data = setting.dataset(steps, device)
-    turns = {name: turn(v, setting, data, steps, plan.workers) for name, v in variants(device, plan.compiled).items()}
+    ways = variants(device, plan.compiled)
+    turns = {name: turn(v, setting, data, steps, plan.workers) for name, v in ways.items()}
     timings = plan.timed(turns, steps, f"variants, {setting.label}")
-    yield {"variants": {name: described(timing, setting.batch_size, flops, rate) for name, timing in timings.items()}}
+    yield {
+        "variants": {
+            name: described(timing, setting.batch_size, setting.flops(**ways[name].options), rate)
+            for name, timing in timings.items()
+        }
+    }
     del turns
 
     kinds = methods()
