@@ -46,7 +46,7 @@ def bars(ax: Axes, entry: dict[str, Any]) -> None:
     ax.margins(x=0.2)
     ax.set_xlim(left=0)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel("images/s, median; line: slowest to fastest round")
+    ax.set_xlabel("images/s, median and range")
 
 
 def growth(bodies: Bodies) -> Figure:

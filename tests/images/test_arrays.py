@@ -55,7 +55,6 @@ def test_arrays_in_any_order_give_the_data_set_of_the_folder_with_its_checksum(a
     assert len({one.sha256 for one in found.values()}) == 1
     assert found["stored"].classes == ["ant", "cat", "dog"]
     assert found["packed"].train.labels.bincount().tolist() == [4, 4, 4]
-    assert (root / "stored.safetensors").read_bytes() == (root / "folder.safetensors").read_bytes()
 
 
 def changed(key: str, change: Callable[[Any], Any]) -> Callable[[Arrays], Arrays]:
