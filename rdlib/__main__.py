@@ -21,7 +21,8 @@ def interrupt(*_: object) -> None:
 def main() -> None:
     """Run the command line."""
     try:
-        if "RANK" not in os.environ:  # under torchrun a process may wait in C for one that has gone: it ends at once
+        # Under torchrun a process may wait in C for one that has gone, so there it ends at once.
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
             signal.signal(signal.SIGTERM, interrupt)
         from rdlib.commands.main import run
 

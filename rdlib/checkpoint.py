@@ -34,7 +34,7 @@ def save(
 
 
 def kept_epochs(path: Path) -> int:
-    """How many epochs a checkpoint holds: 0 where there is none, or one that `restore` will refuse."""
+    """How many epochs a checkpoint holds: 0 where there is none, or a damaged one."""
     try:
         return len(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["history"])
     except Exception:  # torch.load raises whatever its container format happens to meet

@@ -162,8 +162,7 @@ class FeatureDistillation(Taught):
         self, student: StagedResNet, teacher: StagedResNet, *, distance_weight: float = 1e-3, init: Init = "scratch"
     ):
         super().__init__(student, teacher, init)
-        ours, theirs = student.stage_channels[-1], teacher.stage_channels[-1]
-        if ours != theirs:
+        if (ours := student.stage_channels[-1]) != (theirs := teacher.stage_channels[-1]):
             raise ConfigError(f"the last stages need equal channels: the student has {ours}, the teacher {theirs}")
         self.distance_weight = distance_weight
         self.connector = connector(ours, theirs)
@@ -193,7 +192,7 @@ class JointRD(Taught):
     and then stays; quarter multiplies every cross-entropy and distance by 1/4, as the released code's joint regime
     does; init "teacher" starts the student from the teacher's weights; paths "sampled" (not the paper's) sends a third
     of the batch down each mixed path instead of all of it. The defaults are the paper's CIFAR settings. Raises
-    ConfigError when teacher and student disagree in a stage's channels.
+    ConfigError when teacher and student disagree in a stage's channels, and for a batch that has no three images.
     """
 
     def __init__(
@@ -213,15 +212,14 @@ class JointRD(Taught):
         super().__init__(student, teacher, init, regime)
         require_choice("paths", paths, (None, "sampled"))
         self.require_fit()
-        self.sampled = paths == "sampled"
+        self.sampled = paths  # None is no part of `identity`, so checkpoints from before stay valid
         self.distance_weight, self.scale = distance_weight, 0.25 if quarter else 1.0
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
         self.connectors = self.make_connectors()
 
     def require_fit(self) -> None:
         """Raise ConfigError where the teacher's stages cannot take the student's feature maps."""
-        ours, theirs = self.student.stage_channels, self.teacher.stage_channels
-        if ours != theirs:
+        if (ours := self.student.stage_channels) != (theirs := self.teacher.stage_channels):
             raise ConfigError(f"mixed paths need equal channels at every stage: student {ours}, teacher {theirs}")
 
     def make_connectors(self) -> nn.ModuleList:
@@ -269,6 +267,8 @@ class JointRD(Taught):
 
     def shares(self, batch: Tensor) -> Sequence[Tensor]:
         """What of a batch [N, ...] goes down each mixed path: all of it, or a third where the paths are sampled."""
+        if self.sampled and len(batch) < STAGES - 1:
+            raise ConfigError(f"paths='sampled' needs {STAGES - 1} images in every batch, not {len(batch)}: take more")
         return batch.tensor_split(STAGES - 1) if self.sampled else [batch] * (STAGES - 1)
 
     def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:

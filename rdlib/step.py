@@ -4,7 +4,7 @@ What else is fast: whole batches augmented on the device (`images`), one growing
 gradient for a teacher's weights (`methods`).
 """
 
-import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Speed:
 
 
 FAST = Speed()
-WARM_UP = 3  # eager steps before a graph is recorded, in which libraries choose and set up what they use
+WARM_UP = 3  # eager steps before a graph is recorded, in which libraries set up what they use and code is compiled
 
 
 def autocast(device: torch.device, speed: Speed = FAST) -> torch.autocast:
@@ -90,7 +90,8 @@ class Step:
             for teacher in method.folded:  # autocast would cast its weights anew at every step
                 teacher.to(torch.bfloat16)
         self.graphs: dict[float | None, Replay] = {}
-        self.eager = WARM_UP if speed.graph and device.type == "cuda" and shard().size == 1 else math.inf
+        self.steps: Counter[float | None] = Counter()  # at each progress
+        self.graph = speed.graph and device.type == "cuda" and shard().size == 1
         self.terms = replicate(Terms(method), method.partial)
         if speed.compile:
             compile_stages(method)
@@ -103,8 +104,8 @@ class Step:
     def down(self, images: Tensor, labels: Tensor, progress: float | None) -> dict[str, Tensor]:
         """One optimiser step on the sum of the terms; parameters no term reaches have no gradient and stay."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.eager -= 1
-        backward = self.backward if self.eager >= 0 else self.replayed
+        self.steps[progress] += 1
+        backward = self.replayed if self.graph and self.steps[progress] > WARM_UP else self.backward
         terms = backward(images, labels, progress)
         self.optimizer.step()
         return terms
@@ -130,7 +131,8 @@ class Replay:
     def __init__(self, step: Step, images: Tensor, labels: Tensor, progress: float | None):
         self.inputs = (images.clone(), labels.clone())
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):  # records and computes nothing yet
+        # Computes nothing yet. Other threads (that pin photographs) may call CUDA meanwhile.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.terms = step.backward(*self.inputs, progress)
         self.gradients = [(p, p.grad) for p in step.method.parameters() if p.grad is not None]
 

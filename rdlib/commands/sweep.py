@@ -23,7 +23,7 @@ def sweep(
         typer.Option(help="Only these rows and their teachers: resnet, plain, jointrd, or three: all of them."),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Stop after so many, and start no run that would not finish by then.")
+        float | None, typer.Option(help="Stop after so many; once a run has finished, start none that would not.")
     ] = None,
     list_only: Annotated[
         bool, typer.Option("--list", help="Show every run and whether it is done; train nothing.")

@@ -3,6 +3,7 @@
 The same images give the same data set, with the same checksum, whether they come from here or from a folder.
 """
 
+import lzma
 import zipfile
 import zlib
 from collections import Counter
@@ -18,7 +19,7 @@ from rdlib.images.sources import SPLITS, Tensors, canonical, require_count, requ
 Arrays = dict[str, NDArray[Any]]
 KEYS = (*(f"{axis}_{split}" for split in SPLITS for axis in "xy"), "classes")
 # What numpy and zipfile raise for a file that is cut off, damaged, encrypted or something else.
-UNREADABLE = (EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def from_arrays(name: str, source: Path) -> tuple[Tensors, list[str]]:

@@ -19,6 +19,9 @@ class FromTeacher(Taught):
 
     starts_as_teacher = True
 
+    def fold_teacher(self) -> None:
+        """It is not looked at."""
+
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         logits = self.student(images)
         self.student_logits = logits.detach()

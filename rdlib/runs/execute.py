@@ -105,6 +105,8 @@ def locked(checkpoint: Path) -> Iterator[None]:
         raise RecordError("another process trains this run now: wait for it, or stop it") from error
     except (OSError, NotImplementedError):  # a file system without locks: go on without
         pass
+    for left in path.parent.glob(f".{checkpoint.name}.*.tmp"):  # by a process that was killed while it wrote
+        left.unlink(missing_ok=True)
     try:
         yield
     finally:

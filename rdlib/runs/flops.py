@@ -25,6 +25,7 @@ def step_flops(run: Run, side: int, num_classes: int, taught_by: Run | None = No
         shape = taught_by or replace(run, shortcuts="all", conv="plain")
         teacher = shape.student(num_classes) if run.teacher else None
         method = assemble(run, teacher, num_classes)
+        # Six, for of a batch each mixed path may take a third, and one image is too few for a BatchNorm.
         images, labels = torch.empty(6, 3, side, side), torch.zeros(6, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             teaching = method.teacher_losses(images, labels)

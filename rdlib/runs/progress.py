@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from statistics import mean
 from typing import Self
 
 from rich.console import Console
@@ -47,11 +48,13 @@ class Status:
 
     def __init__(self, todo: Sequence[Run], size: int, store: Store):
         self.whole, self.size, self.store = costs(todo), size, store
+        self.kept: dict[Run, int] = {}  # epochs they had already
         self.cost = {run: self.remaining(run) for run in todo}
         self.since: dict[Run, float] = {}  # of the runs that train now
         self.waiting = set(todo)
         self.failed = 0
-        self.spent = self.seconds = 0.0  # arithmetic and time of what has been trained
+        self.spent = self.seconds = 0.0  # arithmetic and time of the epochs that have been trained
+        self.besides: list[float] = []  # seconds that each finished run took for all else, from its start to its end
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
         self.live = Live(console=self.console, get_renderable=self.screen, refresh_per_second=2, transient=True)
 
@@ -76,21 +79,25 @@ class Status:
 
     def remaining(self, run: Run) -> float:
         """Arithmetic of the epochs that its checkpoint does not hold."""
-        kept = kept_epochs(self.store.checkpoint_path(run))
-        return self.whole[run] * (1 - kept / run.recipe.epochs)
+        self.kept[run] = kept_epochs(self.store.checkpoint_path(run))
+        return self.whole[run] * (1 - self.kept[run] / run.recipe.epochs)
 
     def started(self, run: Run) -> None:
         self.cost[run] = self.remaining(run)  # an earlier attempt may have kept epochs
         self.since[run] = time.monotonic()
 
-    def ended(self, run: Run, sentence: str, trained: bool = False) -> None:
-        """Print a line for a run that is done or failed (it may never have started)."""
+    def ended(self, run: Run, sentence: str, record: Record | None = None) -> None:
+        """Print a line for a run that is done, and left a record, or failed (it may never have started)."""
         began = self.since.pop(run, None)
         self.waiting.discard(run)
-        if trained and began is not None:
-            self.seconds += time.monotonic() - began
-            self.spent += self.cost[run]
-        self.failed += not trained
+        if record is not None and began is not None:
+            seconds = sum(epoch["seconds"] for epoch in record.history[self.kept[run] :])
+            besides = time.monotonic() - began - seconds
+            if besides >= 0:  # else another sweep trained it
+                self.seconds += seconds
+                self.spent += self.cost[run]
+                self.besides.append(besides)
+        self.failed += record is None
         done = len(self.cost) - len(self.waiting)
         self.console.print(f"{done}/{len(self.cost)}  {run.id}  {run.label}: {sentence}{self.left('; ')}")
 
@@ -99,14 +106,14 @@ class Status:
 
     def expected(self, run: Run) -> float | None:
         """Seconds a run should take, from those that have been trained."""
-        return self.cost[run] * self.seconds / self.spent if self.spent else None
+        return self.cost[run] * self.seconds / self.spent + mean(self.besides) if self.spent else None
 
     def needed(self) -> float | None:
         """Seconds until everything is done: the work shared among the places, or the longest run where that is more."""
         if not self.spent or not self.waiting:
             return None
         now = time.monotonic()
-        each = [max(0.0, (self.expected(run) or 0.0) - (now - self.since.get(run, now))) for run in self.waiting]
+        each = [max(0.0, (self.expected(run) or 0.0) - (now - self.since.get(run, now))) for run in list(self.waiting)]
         return max(sum(each) / self.size, *each)
 
     def left(self, before: str = "") -> str:

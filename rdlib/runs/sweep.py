@@ -96,7 +96,7 @@ def sweep(
                 attempts[run] += 1
                 if isinstance(result, Record):
                     outcome.trained.append(result)
-                    status.ended(run, describe(result), trained=True)
+                    status.ended(run, describe(result), result)
                 elif result is None and attempts[run] < ATTEMPTS:
                     status.tried_again(run)
                     todo.insert(0, run)

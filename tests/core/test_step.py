@@ -7,6 +7,7 @@ import torch
 from networks import gradients, network
 from torch.nn import functional as F
 
+from rdlib.errors import ConfigError
 from rdlib.losses import margin_distance, negative_margin
 from rdlib.methods import JointRD, LogitDistillation, Method, Taught
 from rdlib.recipe import Recipe
@@ -100,3 +101,8 @@ def test_sampled_paths_are_an_option_that_renames_no_run_without_it():
     assert "paths=sampled" in sampled.label
     with pytest.raises(ValueError, match="unknown paths 'some': choose one of sampled"):
         Run(*value, {"paths": "some"}, "0123456789ab")
+
+
+def test_sampled_paths_need_an_image_for_each(batch):
+    with pytest.raises(ConfigError, match="paths='sampled' needs 3 images in every batch, not 2: take more"):
+        taught(paths="sampled").losses(batch[0][:2], batch[1][:2], 0.15)

@@ -105,23 +105,44 @@ def test_bfloat16_stays_within_its_digits(kind, options):
 
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_a_replayed_graph_computes_what_the_step_computes(kind, options):
+    """Other images at every call, the weights standing still."""
+    method = build(kind, **options)
+    step = Step(method, Recipe(), GPU, Speed(bfloat16=False, graph=True))
+    for progress in [None, 0.5] if method.teacher_learns else [0.5]:
+        results: list[list[tuple[dict[str, Tensor], ...]]] = []
+        for compute in (step.backward, step.replayed):
+            results.append([])
+            for seed in range(4):
+                step.optimizer.zero_grad(set_to_none=True)
+                terms = compute(*(tensor.to(GPU) for tensor in batch(seed)), progress)
+                gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+                results[-1].append(tuple({name: t.clone() for name, t in of.items()} for of in (terms, gradients)))
+        for expected, found in zip(*results, strict=True):
+            assert difference(found[0], expected[0]) < 1e-4
+            assert difference(found[1], expected[1]) < 1e-2
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_a_cuda_graph_trains_as_eager_steps_do(kind, options):
-    """Eight steps, in which a teacher moves, the progress changes and with it m(t) or the shortcuts that are lent."""
-    eager, graphed = build(kind, **options), build(kind, **options)
-    curves = []
-    for method, graph in ((eager, False), (graphed, True)):
+    """Twelve steps, in which a teacher moves, the progress changes and with it m(t) or the shortcuts that are lent."""
+    moved, curves = [], []
+    for graph in (False, True):
+        method = build(kind, **options)
         step = Step(method, Recipe(learning_rate=0.01), GPU, Speed(bfloat16=False, graph=graph))
+        before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
         curves.append([])
-        for i in range(8):
+        for i in range(12):
             inputs = [tensor.to(GPU) for tensor in batch(seed=i)]
-            terms = step(*inputs, 0.0 if i < 5 else 0.5)
+            terms = step(*inputs, 0.0 if i < 6 else 0.5)
             hits = (method.student_logits.argmax(1) == inputs[1]).sum()
             curves[-1].append([*(float(term) for term in terms.values()), int(hits)])
         assert bool(step.graphs) == graph
+        moved.append({name: t - before[name] for name, t in method.state_dict().items() if t.is_floating_point()})
+    assert difference(moved[1], moved[0]) < 0.1  # of a movement, not of the weights: those hardly move
     for found, expected in zip(*curves, strict=True):
         assert found[:-1] == pytest.approx(expected[:-1], rel=5e-2)
         assert abs(found[-1] - expected[-1]) <= 3
-    assert difference(graphed.state_dict(), eager.state_dict()) < 1e-2
 
 
 def test_compiled_stages_compute_what_eager_ones_do():

@@ -11,7 +11,7 @@ from rdlib.recipe import Recipe
 from rdlib.runs import progress as status_module
 from rdlib.runs.flops import run_flops, step_flops
 from rdlib.runs.progress import Status, costs, duration
-from rdlib.runs.run import Run
+from rdlib.runs.run import Record, Run
 
 PLAIN = Run("digits", "Supervised", 18, 8, "none", 0, Recipe(10, 128))
 RESNET = replace(PLAIN, shortcuts="all")
@@ -49,6 +49,11 @@ def test_a_runs_arithmetic_counts_its_epochs_and_whole_batches():
     assert run_flops(replace(PLAIN, seed=7), 1297, 16, 10) == run_flops(PLAIN, 1297, 16, 10)
 
 
+def record(run: Run, seconds: float) -> Record:
+    """Of a training whose epochs took so long each."""
+    return Record(run, {}, [{"seconds": seconds}] * run.recipe.epochs, {})
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
@@ -63,7 +68,7 @@ def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys, store):
         status.started(todo[0])
         status.started(todo[1])
         clock[0] = 60.0
-        status.ended(todo[0], "done", trained=True)
+        status.ended(todo[0], "done", record(todo[0], 6.0))
         # One of 60 s is due now, one of 120 s waits: no number of places makes that shorter.
         assert status.left() == "about 2 min left"
         status.started(todo[2])
@@ -73,7 +78,7 @@ def test_the_estimate_holds_seconds_against_arithmetic(clock, capsys, store):
         assert status.left() == "about 60 s left"
         status.ended(todo[1], "FAILED: a disk")
         assert status.screen().plain.startswith("2 of 3 runs done (1 failed), 1 running")
-        status.ended(todo[2], "done", trained=True)
+        status.ended(todo[2], "done", record(todo[2], 3.0))
         assert status.left() == ""
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1/3", "2/3", "3/3"]
@@ -86,7 +91,7 @@ def test_what_waits_is_shared_among_the_places(clock, store):
     with Status(todo, 2, store) as status:
         status.started(todo[0])
         clock[0] = 60.0
-        status.ended(todo[0], "done", trained=True)
+        status.ended(todo[0], "done", record(todo[0], 6.0))
         assert status.needed() == 120.0
 
 
@@ -97,11 +102,29 @@ def test_epochs_of_a_checkpoint_count_as_done(clock, store, monkeypatch):
     with Status([PLAIN, other], 1, store) as status:
         status.started(PLAIN)
         clock[0] = 60.0
-        status.ended(PLAIN, "done", trained=True)  # half of it took a minute
+        status.ended(PLAIN, "done", record(PLAIN, 12.0))  # half of it took a minute
         assert status.expected(other) == 120.0
         kept[store.checkpoint_path(other)] = 9
         status.started(other)
         assert status.expected(other) == pytest.approx(12.0)
+
+
+def test_the_start_of_a_process_counts_once_a_run_whatever_it_trains(clock, store, monkeypatch):
+    monkeypatch.setattr(status_module, "kept_epochs", lambda path: 9 * (path == store.checkpoint_path(PLAIN)))
+    other = replace(PLAIN, seed=1)
+    with Status([PLAIN, other], 1, store) as status:
+        status.started(PLAIN)
+        clock[0] = 25.0  # 10 s of which go to the start
+        status.ended(PLAIN, "done", record(PLAIN, 15.0))
+        assert status.expected(other) == pytest.approx(160.0)
+
+
+def test_what_another_sweep_trained_says_nothing_of_this_ones_speed(clock, store):
+    with Status([PLAIN], 1, store) as status:
+        status.started(PLAIN)
+        clock[0] = 2.0
+        status.ended(PLAIN, "done", record(PLAIN, 15.0))
+        assert status.expected(PLAIN) is None
 
 
 def test_a_run_that_is_tried_again_prints_nothing(clock, capsys, store):
