@@ -185,7 +185,7 @@ KEYS = {
     "metrics": {"test_top1", "test_top5", "tune_top1", "train_loss"},
     "provenance": {
         *("commit", "dirty", "code_sha256", "created", "seconds", "images_per_second", "device", "threads"),
-        *("processes", "processor", "peak_memory_bytes"),
+        *("processes", "processor", "peak_memory_bytes", "precision"),
         *("versions", "data_sha256", "protocol", "weights_sha256"),
     },
 }
