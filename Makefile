@@ -30,7 +30,7 @@ test: lint ## lint, types, unit tests, and the notebooks against their committed
 	@echo "unit tests and notebooks (nbval runs every cell and compares the outputs), the longest first"
 	@$(PYTEST) --nbval --nbval-current-env tests notebooks
 
-test-gpu: ## what only a GPU answers, in two minutes; without .venv by PYTHON, which needs torch and pytest
+test-gpu: ## what only a GPU answers; without .venv by PYTHON, which needs torch and pytest
 	@$(if $(wildcard .venv/.ready),$(RUN),$(PYTHON)) -m pytest -q -rs --durations 5 tests/gpu
 
 test-browser: .venv/.browser ## every notebook and the explorer in JupyterLab, driven in a real Chromium

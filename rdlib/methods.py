@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.checkpoint import fingerprint
 from rdlib.convolutions import fold
 from rdlib.errors import ConfigError, require_choice
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.models import STAGES, StagedResNet, start_from
+from rdlib.models import STAGES, StagedResNet, fingerprint, start_from
 
 Init = Literal["scratch", "teacher"]
 Regime = Literal["frozen", "joint"]

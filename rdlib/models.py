@@ -8,6 +8,7 @@ Parameter names equal torchvision's, so the state dicts of its ResNets, wide Res
 `stem="imagenet"`.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -259,3 +260,11 @@ def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
     for name, heir in heirs.items():
         norm: Any = teacher.get_submodule(name.replace("conv", "bn"))
         heir.inherit(weights[f"{name}.weight"], norm)
+
+
+def fingerprint(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

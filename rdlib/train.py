@@ -1,4 +1,6 @@
-"""The training loop, an iterator over epochs that can be watched, stopped and resumed bit for bit; and evaluation."""
+"""The training loop, an iterator over epochs that can be watched, stopped and resumed bit for bit; evaluation; and the
+state between two epochs as a file, written atomically, refused when damaged or foreign.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,9 +13,9 @@ from torch import Tensor, nn
 from torch.optim import lr_scheduler
 from tqdm.auto import tqdm
 
-from rdlib import checkpoint as checkpoints
+from rdlib import files
 from rdlib.distributed import Shard, add_up, require_agreement, shard
-from rdlib.errors import ConfigError, NonFiniteLossError
+from rdlib.errors import CheckpointError, ConfigError, NonFiniteLossError
 from rdlib.methods import Method
 from rdlib.recipe import Recipe
 from rdlib.step import FAST, Speed, Step
@@ -125,7 +127,7 @@ def fit(
     scheduler = make_scheduler(step.optimizer, recipe, steps)
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
-        history = [Epoch(**e) for e in checkpoints.restore(checkpoint, identity, method, step.optimizer, scheduler)]
+        history = [Epoch(**e) for e in restore_checkpoint(checkpoint, identity, method, step.optimizer, scheduler)]
     require_agreement(identity | {"checkpoint": len(history)})
     yield from history
     shown: dict[str, Any] = {"desc": description, "disable": not progress or ours.rank > 0, "leave": False}
@@ -140,7 +142,7 @@ def fit(
             bar.set_postfix(epoch=epoch.epoch, loss=loss, train=train)
             if checkpoint is not None and ours.rank == 0:
                 done = [asdict(epoch) for epoch in history]
-                checkpoints.save(checkpoint, identity, method, step.optimizer, scheduler, done)
+                save_checkpoint(checkpoint, identity, method, step.optimizer, scheduler, done)
             yield epoch
 
 
@@ -174,3 +176,70 @@ def run_epoch(
         )
     losses = dict(zip(terms, table.double().mean(0).tolist(), strict=True))
     return Epoch(index + 1, round(seconds, 3), 100 * hits / (seen * size), losses, rate)
+
+
+def save_checkpoint(
+    path: Path,
+    identity: dict[str, Any],
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: lr_scheduler.LRScheduler,
+    history: list[dict[str, Any]],
+) -> None:
+    """Write the state between two epochs, atomically; a part that does not learn (a frozen teacher) is left out."""
+    still = frozen(method)
+    state = {
+        "identity": identity,
+        "method": {k: v for k, v in method.state_dict().items() if k.partition(".")[0] not in still},
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "history": history,
+    }
+    with files.whole(path) as temporary:
+        torch.save(state, temporary)
+
+
+def kept_epochs(path: Path) -> int:
+    """How many epochs a checkpoint holds: 0 where there is none, or a damaged one."""
+    try:
+        return len(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["history"])
+    except Exception:  # torch.load raises whatever its container format happens to meet
+        return 0
+
+
+def frozen(method: nn.Module) -> set[str]:
+    """Names of the method's parts without a parameter that learns."""
+    return {name for name, part in method.named_children() if not any(p.requires_grad for p in part.parameters())}
+
+
+def restore_checkpoint(
+    path: Path,
+    identity: dict[str, Any],
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: lr_scheduler.LRScheduler,
+) -> list[dict[str, Any]]:
+    """Load a checkpoint into method, optimiser and scheduler; returns the epochs it already has."""
+    again = "move it away to start afresh"
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch.load raises whatever its container format happens to meet
+        raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
+    ranks, ours = found.get("ranks", 1), identity.get("ranks", 1)
+    if ranks != ours:
+        raise CheckpointError(
+            f"checkpoint {path.name} was made by {ranks} processes, this job has {ours}: start {ranks}, or {again}"
+        )
+    odd = [key for key in identity if found.get(key) != identity[key]]
+    if odd:
+        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
+    try:
+        parts = frozen(method)
+        still = {k: v for k, v in method.state_dict().items() if k.partition(".")[0] in parts}
+        method.load_state_dict(state["method"] | still)
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        return list(state["history"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {path.name} does not fit this network: {again}") from error

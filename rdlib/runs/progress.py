@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from rdlib.checkpoint import kept_epochs
 from rdlib.errors import RdlibError
 from rdlib.images import load
 from rdlib.runs.flops import run_flops
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
+from rdlib.train import kept_epochs
 
 
 def describe(record: Record) -> str:

@@ -1,6 +1,6 @@
 """What only a GPU can answer: it computes what the CPU computes, with every trick, and its runs leave whole records.
 
-`make test-gpu` runs this in under two minutes, without Jupyter, scikit-learn and ONNX.
+`make test-gpu` runs this, meant for two minutes and not timed yet, without Jupyter, scikit-learn and ONNX.
 """
 
 import copy

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 
-from rdlib.checkpoint import fingerprint
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
@@ -32,7 +31,7 @@ from rdlib.measure.gradients import (
 )
 from rdlib.measure.retrain import weights_equal
 from rdlib.methods import JointRD, Supervised
-from rdlib.models import plain, resnet
+from rdlib.models import fingerprint, plain, resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import build, train
 from rdlib.runs.run import Run

@@ -8,7 +8,6 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from rdlib.checkpoint import fingerprint
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import JOINTRD, Row
@@ -18,7 +17,7 @@ from rdlib.measure import paths_record as observation_record
 from rdlib.measure.paths import PATHS, Observation, Observed, chosen, observe, right
 from rdlib.measure.paths_record import RECORD
 from rdlib.methods import JointRD
-from rdlib.models import plain, resnet
+from rdlib.models import fingerprint, plain, resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import build, train
 from rdlib.runs.run import Run
