@@ -34,7 +34,7 @@ class Profile:
 QUICK_RECIPE = Recipe(epochs=30, learning_rate=0.9, schedule="one-cycle", crop_padding=2, flip=False)
 SMALL_RECIPE = Recipe(epochs=10, schedule="one-cycle", crop_padding=2)  # the paper's rate; nothing was tuned
 SHORT_RECIPE = replace(PAPER_RECIPE, epochs=40)
-SMALL = "at 16x16, all images, width 16, 10 epochs, a day on a laptop"
+SMALL = "at 16x16, all images, width 16, 10 epochs, days on a laptop, depth 34 first"
 SHORT = "reduced: a fifth of the paper's epochs, one GPU"
 FIVE = (0, 1, 2, 3, 4)
 PROFILES = {
