@@ -203,9 +203,11 @@ def tuned_low_rate(profile: Profile) -> list[Row]:
 
 
 DEPTHS = (18, 34, 50, 66, 98)
+TEN = tuple(range(10))
 
 
 def depths(profile: Profile) -> list[Row]:
-    """ResNet, plain and JointRD at growing depth, quick networks at the paper's rate: where does plain break?"""
-    gentle = profile.trained(learning_rate=RATE)
+    """ResNet, plain and JointRD at growing depth, quick networks at the paper's rate, ten seeds: where does plain
+    break?"""
+    gentle = replace(profile, seeds=TEN if len(profile.seeds) > 1 else profile.seeds).trained(learning_rate=RATE)
     return [row for depth in DEPTHS for row in three_rows(gentle, depth, AT_RATE)] if profile.name == "quick" else []
