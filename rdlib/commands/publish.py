@@ -16,13 +16,17 @@ from rdlib.figures import accuracy as figures
 from rdlib.files import write
 from rdlib.measure import int8, latency_record, memory, speedup
 from rdlib.measure import record as measured
-from rdlib.paper.scorecard import card, summary
+from rdlib.paper import questions, reported
+from rdlib.paper.rendering import Linked
+from rdlib.paper.statistics import LEAST, percent_bounds
 from rdlib.runs.store import RESULTS, ROOT, Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 DEPTHS = re.compile(r"(<!-- depths (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-SCORECARD = re.compile(r"(<!-- scorecard (?P<part>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+ASKED = re.compile(
+    r"(<!-- (?P<what>questions|questions main|reported|findings) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
 PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/"}
 MEASURED_TABLES = {
     "memory": "table_1_memory",
@@ -42,24 +46,35 @@ def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
     def depths(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(by_depth(profile(match['profile']), store))}\n{match['end']}"
 
-    def scorecard(match: re.Match[str]) -> str:
-        parts = card(PROFILES["quick"], store)
-        shown = summary(parts) if match["part"] == "summary" else parts[match["part"]].shown
-        return f"{match[1]}{shown.markdown(notebooks)}\n{match['end']}"
+    def asked(match: re.Match[str]) -> str:
+        if match["what"] == "findings":
+            text = "\n".join(questions.findings(store, notebooks))
+        else:
+            text = answered(match["what"], store).markdown(notebooks)
+        return f"{match[1]}{text}\n{match['end']}"
 
     def measurement(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
 
-    return MEASURED.sub(measurement, SCORECARD.sub(scorecard, DEPTHS.sub(depths, TABLE.sub(table, text))))
+    return MEASURED.sub(measurement, ASKED.sub(asked, DEPTHS.sub(depths, TABLE.sub(table, text))))
 
 
 def by_depth(profile: Profile, store: Store) -> pd.DataFrame:
-    """The table of depths, a line a depth and a column a network."""
+    """The table of depths, a line a depth and a column a network: the mean and its 95 % interval."""
     lines: dict[int, dict[str, str]] = {}
     for row in rows_of(profile, "depth"):
         kind = "ResNet" if row.shortcuts == "all" else "plain, alone" if row.teaching == CROSS_ENTROPY else "JointRD"
-        lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = str(cell(row, store))
+        ours = cell(row, store)
+        ends = " [{:.1f}, {:.1f}]".format(*percent_bounds(ours)) if len(ours.values) >= LEAST else ""
+        lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = f"{ours.mean:.1f}{ends}" if ours.values else ""
     return pd.DataFrame(lines.values())
+
+
+def answered(what: str, store: Store) -> Linked:
+    """The questions, all or without the family of parts; or the reported accuracies beside ours."""
+    if what == "reported":
+        return Linked(reported.table(store), reported.commands(store))
+    return questions.table(store, main=what == "questions main")
 
 
 def measured_table(what: str, store: Store) -> pd.DataFrame:
@@ -93,7 +108,7 @@ def to_fill(command: str) -> pd.DataFrame:
 
 
 def publish(store: Store) -> list[Path]:
-    """Write every table and the claim figure, and for the published store the READMEs; returns what was written."""
+    """Write every table and the figure of depths, and for the published store the READMEs; returns what was written."""
     folder = store.root / "tables"
     written = []
     try:
@@ -108,8 +123,8 @@ def publish(store: Store) -> list[Path]:
             path = folder / f"{name}.csv"
             write(path, measured_table(what, store).to_csv(index=False))
             written.append(path)
-        strict = [row for row in rows_of(PROFILES["quick"], "3") if row.shortcuts != "downsample"]
-        figures.claim(strict, store).savefig(folder / "claim.png", metadata={"Software": None})
+        deep = figures.against_depth(rows_of(PROFILES["quick"], "depth"), store)
+        deep.savefig(folder / "depth.png", metadata={"Software": None})
         pages = PAGES if store.root.resolve() == RESULTS.resolve() else {}  # they tell of the published store alone
         for name, notebooks in pages.items():
             write(ROOT / name, filled((ROOT / name).read_text(), store, notebooks))
@@ -117,4 +132,4 @@ def publish(store: Store) -> list[Path]:
         raise RecordError(
             f"cannot write the tables ({error.strerror}): make results/ and the READMEs writable"
         ) from error
-    return [*written, folder / "claim.png", *(ROOT / name for name in pages)]
+    return [*written, folder / "depth.png", *(ROOT / name for name in pages)]

@@ -17,7 +17,6 @@ from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
 from rdlib.experiments.tables import Cell, as_text, cell, rows_of, runs_of
 from rdlib.images import load
-from rdlib.paper.scorecard import card, summary
 from rdlib.runs.store import ROOT, Store
 from rdlib.runs.sweep import sweep
 
@@ -25,8 +24,8 @@ from rdlib.runs.sweep import sweep
 def reproduce(
     name: str, seeds: int, jobs: int | None, published: Store, reproduced: Store, say: Callable[[str], None]
 ) -> bool:
-    """Train `seeds` seeds of every run of a profile into the store `reproduced`, execute the notebooks on it, hold it
-    against the published store, and end with the scorecard of what was reproduced; tells whether all went well."""
+    """Train `seeds` seeds of every run of a profile into the store `reproduced`, execute the notebooks on it and hold
+    it against the published store; tells whether all went well."""
     whole, wanted = profile(name), profile(name, seeds)
     require_notebook_packages()
     runs = runs_of(rows_of(wanted))
@@ -46,11 +45,7 @@ def reproduce(
         except RdlibError as error:
             failures.append(str(error))
     say("3/3  published against reproduced")
-    agree = report(compare(whole, wanted, published, reproduced), failures, say)
-    say(f"\nScorecard of the store {reproduced.root.name}/ (fresh records of this machine; the published one stands in")
-    say("notebooks/12_scorecard.ipynb). What `make reproduce` does not train or measure says: not run.")
-    say(str(summary(card(wanted, reproduced))))
-    return agree
+    return report(compare(whole, wanted, published, reproduced), failures, say)
 
 
 def parameters_for(notebook: Path, profile_name: str, store: Store) -> dict[str, Any]:
@@ -118,6 +113,7 @@ def digest_of(files: list[Path], *more: Path) -> str:
 
 CONFIDENCE = 0.99
 WIDE = 50.0  # points: agreement with an interval wider than this would say little
+ENOUGH = 5  # seeds that tell a cell's own deviation
 
 
 def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Store) -> pd.DataFrame:
@@ -128,8 +124,8 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
     "NO" where it does not; "cannot tell" where that interval is wider than WIDE points; "missing" without a record.
 
     The interval is taken on the logit of the accuracy, so that it stays within 0 and 100 %, for n published and m
-    reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the largest of the cell's own deviation, that of all
-    cells together (f degrees of freedom), since three seeds may agree by luck, and what as many test images leave open.
+    reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the cell's own deviation, but at least what as many
+    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells.
     """
     data = load(profile.dataset, image_size=profile.recipe.image_size)
     counts = {"test": len(data.test), "tune": len(data.tune)}
@@ -137,13 +133,13 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
         (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced))
         for row, new in zip(rows_of(profile), rows_of(wanted), strict=True)
     ]
-    several = [logits(old.values, images) for _, images, old, _ in cells if len(old.values) > 1]
+    several = [logits(old.values, images) for _, images, old, _ in cells if 1 < len(old.values) < ENOUGH]
     freedom = sum(len(values) - 1 for values in several)
     pooled = sum(float(np.var(values)) * len(values) for values in several) / freedom if freedom else math.nan
     lines = []
     for name, images, old, new in cells:
         low, high = interval(old, len(new.values), images, pooled, freedom)
-        if len(new.values) < new.wanted or len(old.values) < old.wanted:
+        if len(new.values) < new.wanted or not old.values:
             verdict = "missing"
         elif old.values[: len(new.values)] == new.values:
             verdict = "identical"
@@ -174,7 +170,11 @@ def interval(old: Cell, m: int, images: int, pooled: float, freedom: int) -> tup
         return math.nan, math.nan
     values = logits(old.values, images)
     share = 1 / (1 + np.exp(-values.mean()))
-    spread = max(float(np.var(values, ddof=1)), pooled, float(1 / (images * share * (1 - share))))
+    spread = max(float(np.var(values, ddof=1)), float(1 / (images * share * (1 - share))))
+    if n < ENOUGH:
+        spread = max(spread, pooled)
+    else:
+        freedom = n - 1
     half = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(spread * (1 / n + 1 / m))
     return from_logit(float(values.mean()) - half), from_logit(float(values.mean()) + half)
 

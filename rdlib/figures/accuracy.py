@@ -9,10 +9,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.experiments.tables import cell
-from rdlib.figures.curves import mean_curves
-from rdlib.figures.style import CAPTION, COLOURS, counted, legend_below, note, short_name, style
+from rdlib.figures.style import COLOURS, counted, legend_below, note, short_name, style
 from rdlib.models import DEPTHS, SHORTCUTS
 from rdlib.runs.store import Store
 
@@ -61,19 +60,6 @@ def tick(row: Row) -> str:
     return name if row.teaching == CROSS_ENTROPY else f"{name}\n{row.method}"
 
 
-def claim(rows: Sequence[Row], store: Store) -> Figure:
-    """The README's figure: curves and last-epoch accuracy of ResNet, plain and JointRD plain of one depth."""
-    style()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(1, 1.05), layout="constrained")
-    mean_curves([row for row in rows if row.teaching in (CROSS_ENTROPY, JOINTRD)], store, left)
-    legend_below(left)
-    rate = rows[0].runs[0].recipe.learning_rate
-    left.set_title(f"learning rate {rate:g}; mean of the seeds, band from lowest to highest", **CAPTION)
-    accuracy(rows, store, right)
-    right.set_title("dots: seeds; bar: mean ± standard deviation", **CAPTION)
-    return figure
-
-
 def means(found: pd.DataFrame, x: str, errorbar: Any) -> Axes:
     """Mean over the seeds at every x, with bars, a line a network; the legend says of how many seeds."""
     figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -97,14 +83,27 @@ def against_learning_rate(rows: Sequence[Row], store: Store) -> Axes:
     return ax
 
 
-def against_depth(rows: Sequence[Row], store: Store) -> Axes:
-    """Last-epoch test accuracy over depth, a line a network: mean and standard deviation of the seeds with records."""
-    ax = means(by_seed(rows, store), "depth", "sd")
+def against_depth(rows: Sequence[Row], store: Store) -> Figure:
+    """The README's figure: last-epoch test accuracy over depth, a line a network through the means, a dot a seed."""
+    style()
+    figure, ax = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
+    found = by_seed(rows, store)
     depths = sorted({row.depth for row in rows})
+    for name, aside in zip(found["network"].unique(), (0.0, 0.7, -0.7), strict=False):
+        of, colour = found[found["network"] == name], COLOURS[name]
+        means = of.groupby("depth")["top1"].mean()
+        ax.plot(means.index, means, color=colour, lw=2.4, marker="o", ms=6, zorder=3)
+        ax.plot(of["depth"] + aside, of["top1"], "o", color=colour, ms=4, mew=0, alpha=0.35, zorder=2)
+        end = (float(means.index[-1]), float(means.iloc[-1]))
+        note(ax, NAMES.get(name, name), end, (10, 0), va="center", color=colour, weight="bold", size=11)
+    ax.axhline(10, color="#999", lw=0.9, ls=":", zorder=0)
+    note(ax, "guessing", (depths[0], 10), (-2, 4), color="#777", size=9)
     # The bottleneck of depth 50 is another block, so its place in the line is no step of depth alone.
     names = [f"{depth}\n(bottleneck)" if DEPTHS[depth][0] == "bottleneck" else str(depth) for depth in depths]
     ax.set_xticks(depths, names)
-    ax.set(xlabel="depth (layers)", ylabel="test top-1, last epoch (%)")
-    ax.grid(axis="y", alpha=0.3)
-    ax.margins(x=0.06)
-    return ax
+    ax.set(xlabel="layers", ylabel="test top-1, last epoch (%)", ylim=(0, 103), xlim=(depths[0] - 3, depths[-1] + 26))
+    ax.set_xlabel(f"layers (dots: seeds, {counted(found['place'].value_counts())}; lines: their means)")
+    return figure
+
+
+NAMES = {"plain": "plain, alone", "plain, JointRD": "plain, by JointRD"}

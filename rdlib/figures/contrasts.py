@@ -8,37 +8,42 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rdlib.experiments.rows import Row
+from rdlib.experiments.tables import cell
 from rdlib.figures.style import BAD, GOOD, note
-from rdlib.paper.statistics import BETTER, WORSE, bounds, difference
-from rdlib.paper.statistics import better_or_worse as verdict
+from rdlib.paper.contrasts import judged
+from rdlib.paper.statistics import NO, YES
 from rdlib.runs.store import Store
 
-VERDICTS = {BETTER: GOOD, WORSE: BAD}  # all others grey
+VERDICTS = {YES: GOOD, NO: BAD}  # all others grey
 
 
 def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Store, limits: tuple[float, float]) -> Axes:
-    """Each row minus the reference, paired over the seeds: seeds as dots, mean and 95 % interval as a bar.
+    """Each row minus the reference: seeds (minus the reference's mean) as dots, mean and its interval as a bar.
 
     Green: the whole interval above zero, orange: below. What lies beyond `limits` (points) ends in an arrow.
     """
     rows = [(question, row) for question, of in groups.items() for row in of]
     ax = plt.subplots(figsize=(9.5, 0.27 * len(rows) + 1.1), layout="constrained")[1]
     low, high = limits
-    for y, (_, row) in enumerate(rows):
-        gap = difference(row, reference, store)
-        if not gap.values:
+    middle = cell(reference, store).mean
+    for y, (row, gap, error) in enumerate(judged([row for _, row in rows], reference, store)):
+        if not gap.n:
             continue
-        colour = VERDICTS.get(verdict(gap), "#6e6e6e")
-        interval = bounds(gap) if len(gap.values) > 2 else (gap.mean, gap.mean)
-        ax.plot(np.clip(interval, low, high), [y, y], color=colour, lw=2)
-        ax.scatter(np.clip(gap.values, low, high), [y] * len(gap.values), s=16, color=colour, alpha=0.55, zorder=3)
-        if low < gap.mean < high:
-            ax.plot(gap.mean, y, "|", ms=13, mew=2.5, color=colour)
+        colour = VERDICTS.get(gap.verdict(error=error), "#6e6e6e")
+        ends = gap.bounds(error) if gap.n > 2 else (gap.value, gap.value)
+        ax.plot(np.clip(ends, low, high), [y, y], color=colour, lw=2)
+        for end, edge, mark in ((ends[0], low, "<"), (ends[1], high, ">")):
+            if not low <= end <= high:
+                ax.plot(edge, y, mark, ms=5, color=colour, alpha=0.7)
+        seeds = [value - middle for value in cell(row, store).values if low <= value - middle <= high]
+        ax.scatter(seeds, [y] * len(seeds), s=16, color=colour, alpha=0.55, zorder=3)
+        if low < gap.value < high:
+            ax.plot(gap.value, y, "|", ms=13, mew=2.5, color=colour)
         else:
-            edge, mark = (low, "<") if gap.mean <= low else (high, ">")
+            edge, mark = (low, "<") if gap.value <= low else (high, ">")
             ax.plot(edge, y, mark, ms=9, color=colour)
             look = {"va": "center", "color": colour, "backgroundcolor": "white", "size": 9}
-            note(ax, f"{gap.mean:+.0f}", (edge, y), (12, 0), **look)
+            note(ax, f"{gap.value:+.0f}", (edge, y), (12, 0), **look)
     ax.axvline(0, color="#999", lw=1, zorder=0)
     for y in [y for y, ((a, _), (b, _)) in enumerate(pairwise(rows)) if a != b]:
         ax.axhline(y + 0.5, color="#ddd", lw=0.8, zorder=0)

@@ -23,6 +23,13 @@ from tqdm.auto import tqdm
 from rdlib.errors import ConfigError, DataError
 
 KNOWN = {"digits": (10, 16), "cifar10": (10, 32), "cifar100": (100, 32)}  # classes, side in pixels
+EVALUATED = {  # test and tune images, for the intervals of those who read records alone; a test counts them
+    "digits": {"test": 500, "tune": 129},
+    "digits-low": {"test": 260, "tune": 64},
+    "digits-high": {"test": 240, "tune": 65},
+    **{name: {"test": 10_000, "tune": 5_000} for name in ("cifar10", "cifar100", "cifar10-small", "cifar100-small")},
+    **{name: {"test": 5_000, "tune": 2_500} for name in ("cifar100-first", "cifar100-second")},
+}
 SPLITS = ("train", "test")
 Tensors = dict[str, Tensor]  # of each split its images uint8 [N, 3, H, W] and labels int64 [N]: train_images, ...
 

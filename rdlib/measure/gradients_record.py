@@ -39,7 +39,7 @@ COLUMNS = [
 
 def rows(profile: Profile) -> list[Row]:
     """ResNet, strictly plain network and JointRD (frozen teacher), for each depth and learning rate."""
-    found = [row for table in ("3", "3-low-rate") for row in rows_of(profile, table)]
+    found = [row for table in ("3-high-rate", "3") for row in rows_of(profile, table)]
     wanted = (("all", CROSS_ENTROPY), ("none", CROSS_ENTROPY), ("none", JOINTRD))
     return [row for row in found if (row.shortcuts, row.teaching) in wanted]
 

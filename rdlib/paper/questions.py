@@ -1,169 +1,196 @@
-"""What reviewers asked and what the released code leaves open: gradients, smaller ResNets, parts of the loss."""
+"""The questions, each with one primary reading that was written down before its runs, and the answer by rule.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+`results/questions.csv` says what is compared and what would count as yes and as no; here are its rows, by id.
+"""
 
-from rdlib.deploy.planner import OUT_OF_PLACE
-from rdlib.experiments import comparisons
-from rdlib.experiments.comparisons import Ablation
-from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.experiments.rows import CROSS_ENTROPY, FEATURES, JOINTRD, Row, listed
-from rdlib.experiments.tables import Cell, fill_command, records_of, rows_of
-from rdlib.measure import gradients_record as evidence_record
-from rdlib.measure import rival_costs
-from rdlib.measure.gradients import PARTS
-from rdlib.models import SHORTCUTS, STAGES
-from rdlib.paper import rivals as rival_table
-from rdlib.paper.claims import protocol_of
-from rdlib.paper.readings import FULL, REDUCED, Reading, told
-from rdlib.paper.rivals import Line
-from rdlib.paper.statistics import FAILS, HOLDS, IN_PART, LEAST, UNDECIDED, beyond, difference, find
-from rdlib.runs.store import Store
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-TEACHING, RIVALS, ABLATIONS = "08_who_teaches_early_layers", "09_rivals", "07_what_is_jointrd"
-CIFAR = "04_table3_cifar"
-EARLY, LATE = evidence_record.phase_names()[1], evidence_record.phase_names()[-1]
-DOMINATES, FADES = "teacher's gradients dominate early", "teacher's gradients fade later"
-COSTS = "traffic, peak, MACs"
-LOSS = ("the loss", "which path", "m(t)", "lambda", "the distance")  # questions of 07 that are about the loss
+import pandas as pd
 
+from rdlib.errors import RecordError
+from rdlib.experiments.comparisons import depths, narrowed_to_traffic
+from rdlib.experiments.controls import controls
+from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
+from rdlib.experiments.tables import cell, fill_command
+from rdlib.paper import deployed
+from rdlib.paper.rendering import Linked, numbered
+from rdlib.paper.statistics import ERROR, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
+from rdlib.runs.store import RESULTS, Store
 
-def gradients(profile: Profile, store: Store) -> tuple[list[Reading], list[Reading]]:
-    """The claim that the ResNet part's gradients "dominate early" and "fade later", per learning rate and stage.
-
-    share = |mixed| / (|mixed| + |own|). Early: above one half as trained; and, with m(t) taken out, above what as many
-    aligned paths of the own one's length would give. Later: how far it fell since, as trained and with m(t) taken out.
-    Raises RecordError where the record is damaged.
-    """
-    found = evidence_record.by_epoch(profile, store)
-    fill = evidence_record.RECORD.command(profile, store) if evidence_record.rows(profile) else ""
-    protocol = protocol_name(profile)
-    blank = Reading(DOMINATES, "", told("claim_gradients_early"), protocol=protocol, look=TEACHING, fill=fill)
-    fading = replace(blank, claim=FADES, paper=told("claim_gradients_later"))
-    early, late = [], []
-    for column, how in (("share", "as trained"), ("share_at_1", "m(t) taken out")):
-        phases = evidence_record.by_phase(found[found["network"] == "JointRD"], column)
-        for (rate, part), of in phases.groupby(level=["rate", "part"], sort=False):
-            paths, reading = paths_into(str(part)), f"rate {rate:g}, {part}, {how}"
-            if paths:
-                bar = paths / (paths + 1) if column == "share_at_1" else 1 / 2
-                first, last = of[EARLY], of[LATE]
-                share, fall = (Cell(tuple(one.dropna()), len(profile.seeds)) for one in (first, first - last))
-                at_first = replace(blank, reading=reading, form="{:.2f}", more={"above": f"{bar:.2f}"})
-                early.append(at_first.filled(share, beyond(share, bar)))
-                late.append(replace(fading, reading=reading, form="{:+.2f}").filled(fall, beyond(fall)))
-    return early or [blank.untested], late or [fading.untested]
+SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
+RULE = (
+    "Ours: points of test top-1, last epoch, one mean minus another, with its interval. Yes or no where the whole "
+    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
+    "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
+    "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
+    f"family (the first seven; the next three) err in {ERROR:.0%} (Holm)."
+)
 
 
-def paths_into(part: str) -> int:
-    """How many mixed paths give a part of the student a gradient: those that leave after its stage or a later one."""
-    return STAGES - max(PARTS.index(part), 1)
+@dataclass(frozen=True)
+class Question:
+    """A primary reading: is `ours` more than `theirs` by more than `bar` points?"""
+
+    table: str
+    ours: Row
+    theirs: Row
+    bar: float = 0.0
+    look: str = "04_table3_cifar"
 
 
-def protocol_name(profile: Profile) -> str:
-    return FULL if profile.full else REDUCED
-
-
-def smaller_resnets(profile: Profile, store: Store) -> tuple[list[Reading], list[Reading]]:
-    """JointRD's plain network minus ResNets pruned, and narrowed (alone or distilled), to what it costs; by rate.
-
-    Beside it what such a ResNet loses against the whole one, and its cost as a multiple of the plain network's.
-    """
-    pruned, narrowed = (
-        Reading(f"beats a ResNet {how} to its cost", "", told(key), look=RIVALS) for how, key in CUTS.items()
+@cache
+def primary() -> dict[str, Question]:
+    """By id of questions.csv, in its order."""
+    resnet, plain, longer, jointrd, start, both, alike, own = controls(SMALL)
+    deep, alone, shallow = (
+        find(depths(QUICK), 66, how, kept)
+        for how, kept in ((JOINTRD, "none"), (CROSS_ENTROPY, "none"), (CROSS_ENTROPY, "all"))
     )
-    lines: tuple[list[Reading], list[Reading]] = ([], [])
-    for table in rival_costs.TABLES:
-        found = rival_table.lines(profile, store, table)
-        for line in (line for line in found if line.row.cut):
-            which = int(not line.pruned)
-            gap, drop = rival_table.one_of(found, rival_table.JOINTRD).minus(line), line.minus(found[0])
-            blank = replace(
-                narrowed if which else pruned,
-                reading=f"rate {line.rate:g}, {line.made}",
-                protocol=protocol_name(profile),
-                more={"drop": f"{drop.mean:+.1f}" if drop.values else "", COSTS: times_plain(line, found)},
+    return {
+        "help": Question("controls", jointrd, plain),
+        "level": Question("controls", jointrd, resnet, -SAME_LEVEL),
+        "teaching": Question("controls", jointrd, alike, -SAME_LEVEL),
+        "arithmetic": Question("controls", jointrd, longer),
+        "start": Question("controls", jointrd, start),
+        "depth": Question("depth", deep, alone),
+        "depth-level": Question("depth", deep, shallow, -SAME_LEVEL),
+        "paths": Question("controls", jointrd, own, look="07_what_is_jointrd"),
+        "beyond-start": Question("controls", both, start, look="07_what_is_jointrd"),
+        "smaller": Question("rivals", jointrd, narrowed_to_traffic(SMALL), look="09_rivals"),
+    }
+
+
+def explored() -> dict[str, Question]:
+    """By what is asked: looked at after its runs, so no primary reading."""
+    _, _, longer, jointrd = controls(TWENTY_EPOCHS)
+    return {"And at full width? (written down after its runs)": Question("controls", jointrd, longer)}
+
+
+@cache
+def written(path: Path = RESULTS / "questions.csv") -> pd.DataFrame:
+    """What was written down, by id. Raises RecordError where the file cannot be read."""
+    try:
+        return pd.read_csv(path, index_col="id", dtype=str)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path.name} with the questions cannot be read: restore it from git") from error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the records say to a question. error: how often its interval may err, by Holm over its family."""
+
+    id: str
+    estimate: Estimate
+    error: float
+    question: Question
+
+    @property
+    def verdict(self) -> str:
+        return self.estimate.verdict(self.question.bar, self.error)
+
+    @property
+    def n(self) -> str:
+        """Runs of both cells, of those that were written down."""
+        return f"{self.estimate.n}/{len(self.question.ours.runs)}"
+
+    @property
+    def said(self) -> str:
+        """The verdict, and of one that is undecided what it would take."""
+        if self.verdict != UNDECIDED:
+            return self.verdict
+        needed = self.estimate.needed(self.question.bar, self.error)
+        return f"{UNDECIDED} ({f'{needed} seeds might tell' if needed else 'a hundred seeds would not tell'})"
+
+
+def answers(store: Store) -> dict[str, Answer]:
+    """By id. Raises RecordError for a damaged record; what has none is not run."""
+    known, asked, found = written(), primary(), dict[str, Answer]()
+    for family in known["family"].unique():
+        ids = [name for name in known.index if known["family"][name] == family]
+        gaps = [difference(asked[name].ours, asked[name].theirs, store) for name in ids]
+        errors = holm((gap, asked[name].bar) for gap, name in zip(gaps, ids, strict=True))
+        found |= {
+            name: Answer(name, gap, error, asked[name]) for name, gap, error in zip(ids, gaps, errors, strict=True)
+        }
+    return found
+
+
+def answer_line(answer: Answer) -> dict[str, str]:
+    """A line of the table of questions."""
+    text = {str(name): str(value) for name, value in written().loc[answer.id].items()}
+    return {
+        "question": text["question"],
+        "on": f"{text['data']}, {text['depth']} layers",
+        "ours": answer.estimate.text(error=answer.error) if answer.estimate.n else "",
+        "n": answer.n,
+        "verdict": answer.said,
+        "notebook": answer.question.look.partition("_")[0],
+    }
+
+
+def table(store: Store, main: bool = False) -> Linked:
+    """All questions, those on the deployed network last; main: without the family of parts. Below it the rule, and the
+    commands that make what is missing."""
+    found = answers(store)
+    shown = [one for one in found.values() if not main or written()["family"][one.id] == "main"]
+    lines = [answer_line(one) for one in shown]
+    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), len(lines))
+    lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
+    lines += [one.line for one in deployed.answers(store)]
+    return Linked(pd.DataFrame(lines), [RULE, *to_fill(shown, store)])
+
+
+def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
+    """A line of the table for what is no primary reading."""
+    answer, run = Answer("", difference(of.ours, of.theirs, store), ERROR, of), of.ours.runs[0]
+    return {
+        "question": asked,
+        "on": f"{run.dataset}, {run.depth} layers",
+        "ours": answer.estimate.text() if answer.estimate.n else "",
+        "n": answer.n,
+        "verdict": answer.said,
+        "notebook": of.look.partition("_")[0],
+    }
+
+
+FINDINGS = ("depth", "depth-level", "help", "level", "arithmetic")
+
+
+def findings(store: Store, folder: str) -> list[str]:
+    """The front page's bullets, in Markdown: of each question the verdict and one number; folder: of the notebooks."""
+    found, bullets = answers(store), []
+    for name in FINDINGS:
+        line = answer_line(found[name])
+        number = f" {line['ours']} points of test top-1 ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
+        bullets.append((line["question"], f"{line['verdict']}.{number}", line["notebook"]))
+    bullets += [(one.question, f"{one.verdict}. {one.line['ours']}", one.look) for one in deployed.answers(store)]
+    return [
+        f"- **{question}** {answer[0].upper()}{answer[1:]} {numbered(number, folder)}"
+        for question, answer, number in bullets
+    ]
+
+
+def sentences(store: Store, *names: str) -> list[str]:
+    """The answers to these questions in words, for the head of a notebook."""
+    found = answers(store)
+    lines = [answer_line(found[name]) for name in names]
+    return [
+        f"{line['question']} {line['verdict']}"
+        + (f": {line['ours']} points, {line['n']} seeds" if line["ours"] else "")
+        for line in lines
+    ]
+
+
+def to_fill(found: list[Answer], store: Store) -> list[str]:
+    """Each command that makes missing records, once."""
+    commands = []
+    for one in found:
+        rows = (one.question.ours, one.question.theirs)
+        if not all(cell(row, store).whole for row in rows):
+            commands.append(
+                fill_command(SMALL if "small" in rows[0].runs[0].dataset else QUICK, one.question.table, store)
             )
-            lines[which].append(replace(blank.filled(gap, beyond(gap)), fill=line.to_fill))
-    return lines[0] or [pruned.untested], lines[1] or [narrowed.untested]
-
-
-CUTS = {"pruned": "question_pruned", "narrowed": "question_distilled"}
-
-
-def times_plain(line: Line, among: Sequence[Line]) -> str:
-    """Traffic, peak (additions out of place) and multiply-additions of what a way deploys, over the plain network's."""
-    plain = rival_table.one_of(among, rival_table.PLAIN).network
-    if not line.network or not plain:
-        return ""
-    pairs = [(line.network[what][OUT_OF_PLACE], plain[what][OUT_OF_PLACE]) for what in ("traffic", "peak")]
-    pairs.append((line.network["macs"], plain["macs"]))
-    return ", ".join(f"{ours / theirs:.2f}" for ours, theirs in pairs)
-
-
-def ablations(profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus JointRD with one part of its loss changed, on the tune split."""
-    blank = Reading("the loss beats each change of it", "", told("question_ablations"), look=ABLATIONS)
-    return changed(blank, {one.name: one for one in comparisons.ABLATIONS if one.question in LOSS}, profile, store)
-
-
-def settings_released(profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus what else the released code trains, with the same shortcuts, on the tune split."""
-    blank = Reading("the loss beats the code's other settings", "", told("code_settings"), look=ABLATIONS)
-    return changed(blank, {one.released: one for one in comparisons.ABLATIONS if one.released}, profile, store)
-
-
-def changed(blank: Reading, changes: Mapping[str, Ablation], profile: Profile, store: Store) -> list[Reading]:
-    """JointRD minus changes of it with the same shortcuts, each under the name of its reading."""
-    rows, found = rows_of(profile, "ablations"), []
-    if not rows:  # ImageNet has none
-        return [blank.untested]
-    jointrd = {row.shortcuts: row for row in rows if row.teaching in (JOINTRD, comparisons.KEPT.teaching)}
-    for reading, one in changes.items():
-        row = next(row for row in rows if row.teaching == one.teaching)
-        gap = difference(jointrd[row.shortcuts], row, store)
-        found.append(on_tune(replace(blank, reading=reading), row, profile, store).filled(gap, beyond(gap)))
-    return found
-
-
-def on_tune(blank: Reading, row: Row, profile: Profile, store: Store) -> Reading:
-    protocol = f"{protocol_of(row, store)}, tune split"
-    return replace(blank, protocol=protocol, look=ABLATIONS, fill=fill_command(profile, "ablations", store))
-
-
-def command_published(store: Store) -> list[Reading]:
-    """The full loss minus the student's own path alone, which is what the published JointRD command (TA) trains."""
-    blank, found = Reading("the loss beats the JointRD command's", "", told("code_command"), look=CIFAR), []
-    for profile in PROFILES.values():
-        for table in ("3", "3-low-rate"):
-            rows = rows_of(profile, table)
-            for own in (row for row in rows if row.teaching == FEATURES):
-                gap = difference(find(rows, own.depth, JOINTRD, own.shortcuts), own, store)
-                reading = listed(f"{profile.name}-{own.depth}", SHORTCUTS[own.shortcuts], own.setting)
-                fill = fill_command(profile, table, store)
-                ran = replace(blank, reading=reading, protocol=protocol_of(own, store), fill=fill)
-                found.append(ran.filled(gap, beyond(gap)))
-    return found
-
-
-def best_epochs(profile: Profile, store: Store) -> list[Reading]:
-    """How far the best epoch flatters, which the released code prints: best minus last, on the tune split.
-
-    It never falls below 0. Holds where every seed gains and the whole interval lies above 0; in part where any seed
-    gains; does not hold where none does; cannot tell where none of fewer than LEAST does.
-    """
-    blank, found = Reading("the best epoch flatters", "", told("code_best_epoch"), look=ABLATIONS), []
-    for row in rows_of(profile, "ablations"):
-        if row.depth == profile.depths[0] and row.teaching in (CROSS_ENTROPY, JOINTRD):
-            curves = [[epoch["tune_top1"] for epoch in record.history] for record in records_of(row, store)]
-            gain = Cell(tuple(max(curve) - curve[-1] for curve in curves if curve), len(row.runs))
-            ran = on_tune(replace(blank, reading=row.title), row, profile, store)
-            found.append(ran.filled(gain, flatters(gain)))
-    return found or [blank.untested]
-
-
-def flatters(gain: Cell) -> str:
-    """The verdict of `best_epochs` on one network."""
-    if all(gain.values) and beyond(gain) == HOLDS:
-        return HOLDS
-    return IN_PART if any(gain.values) else FAILS if len(gain.values) >= LEAST else UNDECIDED
+    return [f"to fill: {command}" for command in dict.fromkeys(commands)]

@@ -14,10 +14,10 @@ from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
 from rdlib.experiments import rows as taught
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row, Teaching
-from rdlib.experiments.tables import Cell, fill_command, lean, records_of, rows_of
+from rdlib.experiments.tables import Cell, cell, fill_command, lean, records_of, rows_of
 from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
-from rdlib.paper.statistics import ABOVE, BELOW, LEAST, NOT_APART, bounds, interval, side
+from rdlib.paper.statistics import NO, UNDECIDED, YES, Estimate, holm, minus
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.register import METHODS
 from rdlib.runs.store import Store
@@ -44,9 +44,11 @@ class Line:
     to_fill: str = ""
     exact: bool = False
 
+    images: int | None = None  # that each was evaluated on
+
     @property
     def cell(self) -> Cell:
-        return Cell(tuple(self.top1.values()), len(self.row.runs))
+        return Cell(tuple(self.top1.values()), len(self.row.runs), self.images)
 
     @property
     def adds(self) -> bool:
@@ -82,10 +84,9 @@ class Line:
         """Peak learning rate."""
         return self.row.runs[0].recipe.learning_rate
 
-    def minus(self, other: "Line") -> Cell:
-        """Paired over seeds, in points of top-1; only seeds that both have count."""
-        gaps = tuple(value - other.top1[seed] for seed, value in self.top1.items() if seed in other.top1)
-        return Cell(gaps, len(self.row.runs))
+    def minus(self, other: "Line") -> Estimate:
+        """The difference of the means, in points of top-1."""
+        return minus(self.cell, other.cell)
 
 
 def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | None = None) -> list[Line]:
@@ -102,7 +103,7 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
         training = costs.get("ways", {}).get(rival_costs.key(same), {})
         network = costs["networks"][training["deploys"]] if training else {}
         lacks = [train] * (len(top1) < len(row.runs)) + [measure] * (not training)
-        found.append(Line(row, top1, training, network, "; ".join(lacks)))
+        found.append(Line(row, top1, training, network, "; ".join(lacks), images=cell(row, store).images))
     return [found[0], rmnet_line(rows[0], store, costs, measure), *found[1:]] if rows else []
 
 
@@ -117,7 +118,8 @@ def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})
-    return Line(resnet, top1, training, network, "" if len(top1) == len(resnet.runs) else measure, exact=True)
+    lacks = "" if len(top1) == len(resnet.runs) else measure
+    return Line(resnet, top1, training, network, lacks, exact=True, images=cell(resnet, store).images)
 
 
 def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
@@ -128,28 +130,29 @@ def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
 def overview(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
     """All that is known of every way, as text; a notebook prints it in parts.
 
-    Differences are paired over seeds, with their 95 % interval (Student's t). TFLOP are of the whole training. Traffic
-    and peak are of feature maps, one image in float32, added out of place; "fused" is the peak where convolution and
-    addition are one operator. An empty cell names its command.
+    Differences have their interval; all to the plain network are one family, all to JointRD another. TFLOP are of the
+    whole training. Traffic and peak are of feature maps, one image in float32, added out of place; "fused" is the peak
+    where convolution and addition are one operator. An empty cell names its command.
     """
     found, lines_ = lines(profile, store, which, path), []
-    for line in found:
-        plain, jointrd = one_of(found, PLAIN), one_of(found, JOINTRD)
+    beside = {name: against(found, one_of(found, of)) for name, of in (("plain", PLAIN), ("JointRD", JOINTRD)) if found}
+    for index, line in enumerate(found):
         known: dict[str, str] = {
             "way": line.way,
             "start": line.start,
             "test top-1 (%)": str(line.cell),
             "n": line.cell.count,
-            "minus plain [95 %]": "" if line is plain else gap(line.minus(plain)),
-            "minus JointRD [95 %]": "" if line is jointrd else gap(line.minus(jointrd)),
         }
-        lines_.append(known | training(line, plain) | deployed(line.network) | {"to fill": line.to_fill})
+        for name, of in beside.items():
+            gap, error = of[index]
+            known |= {f"minus {name}": gap.text(error=error), f"above {name}?": gap.verdict(error=error)}
+        lines_.append(known | training(line, one_of(found, PLAIN)) | deployed(line.network) | {"to fill": line.to_fill})
     return lean(lines_, "to fill")
 
 
 def accuracy(whole: pd.DataFrame) -> pd.DataFrame:
-    """Of `overview`: who reached what, and the paired difference to the plain network."""
-    columns = ["way", "start", "test top-1 (%)", "n", "minus plain [95 %]", "to fill"]
+    """Of `overview`: who reached what, and the difference to the plain network."""
+    columns = ["way", "start", "test top-1 (%)", "n", "minus plain", "above plain?", "to fill"]
     return whole[[name for name in columns if name in whole]]
 
 
@@ -224,18 +227,11 @@ def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.Da
     )
 
 
-def gap(of: Cell) -> str:
-    """Mean paired difference and its 95 % interval, which takes LEAST pairs."""
-    ends = " [{:+.1f}, {:+.1f}]".format(*bounds(of)) if len(of.values) >= LEAST else ""
-    return f"{of.mean:+.1f}{ends}" if of.values else ""
-
-
-SAYS = {ABOVE: "Above", BELOW: "Below", NOT_APART: "Not told apart from"}
-
-
-def says(of: Cell) -> str:
-    """A key of SAYS. Above or below only where the whole 95 % interval is; else the two are not told apart."""
-    return side(of, (BELOW, NOT_APART, ABOVE))
+def against(found: Sequence[Line], reference: Line) -> list[tuple[Estimate, float]]:
+    """Every line minus the reference, and how often that interval may err: all others are one family."""
+    gaps = [Estimate() if line is reference else line.minus(reference) for line in found]
+    errors = iter(holm((gap, 0.0) for gap in gaps if gap.n))
+    return [(gap, next(errors) if gap.n else 1.0) for gap in gaps]
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
@@ -245,46 +241,45 @@ def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
 
 
 def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
-    """`ranked` as text, each held against JointRD from scratch by the rule of `says`."""
-    jointrd, lines_ = one_of(found, JOINTRD), []
-    for rank, line in enumerate(ranked(found, adds), 1):
-        less, itself = line.minus(jointrd), line is jointrd
-        named = {"rank": str(rank), "way": line.way, "start": line.start, "test top-1 (%)": str(line.cell)}
-        held = {"minus JointRD [95 %]": gap(less), "against JointRD": says(less)}
-        lines_.append(named | (dict.fromkeys(held, "") if itself else held))
-    return pd.DataFrame(lines_)
+    """`ranked` as text, each held against JointRD from scratch."""
+    shown = ranked(found, adds)
+    held = against([one_of(found, JOINTRD), *shown], one_of(found, JOINTRD))[1:]
+    return pd.DataFrame(
+        [
+            {
+                "rank": str(rank),
+                "way": line.way,
+                "start": line.start,
+                "test top-1 (%)": str(line.cell),
+                "minus JointRD": gap.text(error=error),
+                "above JointRD?": gap.verdict(error=error) if gap.n else "",
+            }
+            for rank, (line, (gap, error)) in enumerate(zip(shown, held, strict=True), 1)
+        ]
+    )
+
+
+SAYS = {YES: "Above", NO: "Below", UNDECIDED: "Undecided against"}
 
 
 def winners(found: Sequence[Line]) -> list[str]:
-    """Sentences that follow by rule: who is best without additions, who on the plain network itself, who with additions
-    at its cost, and who is above or below JointRD from scratch. Only ways that have a record of every seed count."""
+    """Sentences that follow by rule: who has the highest mean without additions, on the plain network itself, and with
+    additions at its cost, and who is above or below JointRD. Only ways that have a record of every seed count."""
     if not found or not one_of(found, JOINTRD).cell.whole:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
     cut = [line for line in ranked(found, adds=True) if line.row.cut]
     firsts = {
-        "Best without additions": bare,
-        "Best on the plain network itself": [line for line in bare if line.row.shortcuts == "none"],
-        "Best ResNet made as cheap": cut,
+        "Highest mean without additions": bare,
+        "Highest mean of the plain network itself": [line for line in bare if line.row.shortcuts == "none"],
+        "Highest mean of a ResNet made as cheap": cut,
     }
-    sentences = [
-        f"{what}: {some[0].name}, {some[0].cell} %{against(some[0], jointrd)}." for what, some in firsts.items() if some
-    ]
+    sentences = [f"{what}: {some[0].name}, {some[0].cell} %." for what, some in firsts.items() if some]
     rest = [line for line in (*bare, *cut) if line is not jointrd]
-    for word, what in SAYS.items():
-        named = [line for line in rest if says(line.minus(jointrd)) == word]
-        which = "; ".join(f"{line.name} {line.minus(jointrd).mean:+.1f}" for line in named)
+    held = list(zip(rest, against([jointrd, *rest], jointrd)[1:], strict=True))
+    for verdict, what in SAYS.items():
+        named = [(line, gap) for line, (gap, error) in held if gap.verdict(error=error) == verdict]
+        which = "; ".join(f"{line.name} {gap.value:+.1f}" for line, gap in named)
         sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({which})' if which else ''}.")
     lacking = sum(not line.cell.whole for line in found)
     return sentences + [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
-
-
-def against(line: Line, jointrd: Line) -> str:
-    """Half a sentence: by how much a way is above or below JointRD, and whether that is shown."""
-    if line is jointrd:
-        return ""
-    of = line.minus(jointrd)
-    word = "above" if of.mean > 0 else "below" if of.mean < 0 else "level with"
-    by = f" by {abs(of.mean):.1f} points" if of.mean else ""
-    shown = "not shown" if says(of) == NOT_APART else "shown"
-    return f", {word} JointRD{by}" + (f" (95 % {interval(of)}: {shown})" if interval(of) else "")

@@ -1,19 +1,25 @@
-"""Over seeds: paired differences, the 95 % interval of a mean, and the words for the side of a bar that it lies on."""
+"""The one rule for all comparisons: Welch's interval of two means, Holm over a family, four verdicts.
+
+A sample is the runs of one cell, which differ in their seed alone. Runs of equal seed are not paired: a seed says
+little of how a ResNet and a plain network differ, so pairing would give up half of the degrees of freedom for nothing.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from rdlib.experiments.rows import Row, Teaching
-from rdlib.experiments.tables import Cell
+from rdlib.experiments.tables import Cell, cell
 from rdlib.runs.store import Store
 
+YES, NO, UNDECIDED, NOT_RUN = VERDICTS = ("yes", "no", "undecided", "not run")
+ERROR = 0.05  # of an interval, two-sided; of all of a family together
+LEAST = 3  # runs of a cell for an interval: two may agree by luck to the last digit, and would then claim certainty
 SAME_LEVEL = 1.0  # points of top-1: about two seed deviations of a CIFAR-100 ResNet
-LEAST = 3  # pairs for an interval: two may agree by luck to the last digit, and would then claim certainty
-
-HOLDS, IN_PART, FAILS = "holds", "holds in part", "does not hold"
-UNDECIDED, NOT_RUN, NOT_TESTED = "cannot tell", "not run", "not tested"
-BETTER, WORSE = "better", "worse"
-ABOVE, BELOW, NOT_APART = "above", "below", "not told apart"
+POINTS = (-100.0, 100.0)  # possible differences of percentages
+MANY = 100  # seeds, more than which nobody will run
 
 
 def find(rows: Sequence[Row], depth: int, teaching: Teaching, shortcuts: str) -> Row:
@@ -21,43 +27,122 @@ def find(rows: Sequence[Row], depth: int, teaching: Teaching, shortcuts: str) ->
     return next(row for row in rows if (row.depth, row.teaching, row.shortcuts) == (depth, teaching, shortcuts))
 
 
-def difference(row: Row, other: Row, store: Store) -> Cell:
-    """Paired over seeds: row minus other, in points of top-1; only seeds where both have a record count."""
-    pairs = [(store.record(a), store.record(b)) for a, b in zip(row.runs, other.runs, strict=True)]
-    gaps = tuple(a.top1 - b.top1 for a, b in pairs if a is not None and b is not None)
-    return Cell(gaps, len(row.runs))
+@dataclass(frozen=True)
+class Estimate:
+    """A mean, or a difference of two, with its standard error and degrees of freedom; NaN where nothing was run.
+
+    n: runs in the smaller sample. possible: between what it must lie, -100 and 100 for a difference of percentages.
+    """
+
+    value: float = math.nan
+    error: float = math.nan
+    freedom: float = math.nan
+    n: int = 0
+    possible: tuple[float, float] = (-math.inf, math.inf)
+
+    def bounds(self, error: float = ERROR) -> tuple[float, float]:
+        """Student's t interval that errs so often, within what is possible; all of that for fewer than LEAST runs."""
+        from scipy.stats import t as student_t
+
+        if self.n < LEAST:
+            return self.possible
+        half = float(student_t.ppf(1 - error / 2, self.freedom)) * self.error if self.error else 0.0
+        return max(self.value - half, self.possible[0]), min(self.value + half, self.possible[1])
+
+    def p(self, bar: float) -> float:
+        """How often chance alone would go so far from `bar` on either side; 1 without an interval."""
+        from scipy.stats import t as student_t
+
+        if self.n < LEAST:
+            return 1.0
+        if not self.error:
+            return float(self.value == bar)
+        return 2 * float(student_t.sf(abs(self.value - bar) / self.error, self.freedom))
+
+    def verdict(self, bar: float = 0.0, error: float = ERROR) -> str:
+        """Is it more than `bar`? Yes or no where the whole interval says so."""
+        if math.isnan(self.value):
+            return NOT_RUN
+        low, high = self.bounds(error)
+        return YES if low > bar else NO if high < bar else UNDECIDED
+
+    def needed(self, bar: float, error: float = ERROR) -> int | None:
+        """Seeds that would decide, were the difference and the deviations as they seem; None for more than MANY."""
+        from scipy.stats import t as student_t
+
+        for n in range(self.n, MANY + 1) if self.n >= LEAST else ():
+            quantile = float(student_t.ppf(1 - error / 2, self.freedom * (n - 1) / (self.n - 1)))
+            if quantile * self.error * math.sqrt(self.n / n) < abs(self.value - bar):
+                return n
+        return None
+
+    def text(self, form: str = "{:+.1f}", error: float = ERROR) -> str:
+        """The number and its interval, e.g. "+1.2 [0.4, 2.0]"; without the interval where there is none."""
+        if math.isnan(self.value):
+            return ""
+        ends = f" [{form}, {form}]".format(*self.bounds(error)) if self.n >= LEAST else ""
+        return form.format(self.value) + ends
 
 
-def bounds(of: Cell) -> tuple[float, float]:
-    """95 % confidence interval of a mean, of a paired difference or any other (Student's t); infinite below LEAST."""
+def mean(of: Cell, possible: tuple[float, float] = (-math.inf, math.inf)) -> Estimate:
+    """The mean of one sample that is no percentage of right images, such as a gain of each run."""
+    n = len(of.values)
+    return Estimate(of.mean, of.std / math.sqrt(n) if n > 1 else math.nan, n - 1, n, possible)
+
+
+def minus(ours: Cell, theirs: Cell) -> Estimate:
+    """The difference of two means in points of top-1, by Welch (1947), unpaired.
+
+    Under each deviation is a floor: what as many test images leave open by chance, for three seeds may agree by luck.
+    """
+    if not ours.values or not theirs.values:
+        return Estimate(possible=POINTS)
+    n = min(len(ours.values), len(theirs.values))
+    value = ours.mean - theirs.mean
+    if n < 2:
+        return Estimate(value, n=n, possible=POINTS)
+    parts = [(variance(one) / len(one.values), len(one.values) - 1) for one in (ours, theirs)]
+    total = sum(part for part, _ in parts)
+    freedom = total**2 / sum(part**2 / free for part, free in parts) if total else n - 1
+    return Estimate(value, math.sqrt(total), freedom, n, POINTS)
+
+
+def variance(of: Cell) -> float:
+    """Of one run, in points squared: its sample's, and at least the binomial one of its test images."""
+    right = of.mean / 100
+    return max(of.std**2, 1e4 * right * (1 - right) / of.images if of.images else 0.0)
+
+
+def difference(row: Row, other: Row, store: Store) -> Estimate:
+    """`minus` of two rows' cells."""
+    return minus(cell(row, store), cell(other, store))
+
+
+def percent_bounds(of: Cell, error: float = ERROR) -> tuple[float, float]:
+    """Interval of a mean percentage, on the logit of the error, so that it never leaves 0 to 100."""
     from scipy.stats import t as student_t
 
     n = len(of.values)
     if n < LEAST:
-        return -math.inf, math.inf
-    half = float(student_t.ppf(0.975, n - 1)) * of.std / math.sqrt(n)
-    return of.mean - half, of.mean + half
+        return 0.0, 100.0
+    half_image = 0.5 / (n * (of.images or 10_000))
+    right = min(max(of.mean / 100, half_image), 1 - half_image)
+    half = float(student_t.ppf(1 - error / 2, n - 1)) * math.sqrt(variance(of) / n) / 100 / (right * (1 - right))
+    low, high = (100 / (1 + np.exp(-(math.log(right / (1 - right)) + end))) for end in (-half, half))
+    return float(low), float(high)
 
 
-def side(of: Cell, words: tuple[str, str, str], bar: float = 0.0) -> str:
-    """The first word where the whole 95 % interval lies below `bar`, the last where it lies above, else the second."""
-    low, high = bounds(of)
-    return words[1 + (low > bar) - (high < bar)]
+def holm(asked: Iterable[tuple[Estimate, float]]) -> list[float]:
+    """For each estimate and its bar of one family, how often its interval may err, so that the family errs in ERROR.
 
-
-def beyond(of: Cell, bar: float = 0.0) -> str:
-    """The verdict on a claim that says more than `bar`."""
-    return side(of, (FAILS, UNDECIDED, HOLDS), bar)
-
-
-def better_or_worse(gap: Cell) -> str:
-    """The verdict on a paired difference; empty without one."""
-    return side(gap, (WORSE, UNDECIDED, BETTER)) if gap.values else ""
-
-
-def signed(gap: Cell) -> str:
-    return f"{gap.mean:+.1f}" + (f" ± {gap.std:.1f}" if len(gap.values) > 1 else "") if gap.values else ""
-
-
-def interval(gap: Cell) -> str:
-    return "{:+.1f} to {:+.1f}".format(*bounds(gap)) if len(gap.values) >= LEAST else ""
+    Holm (1979): of m the smallest p is read at ERROR / m, the next at ERROR / (m - 1), and so on; from the first that
+    decides nothing on, all are read as that one. What was not run counts.
+    """
+    chances = [estimate.p(bar) for estimate, bar in asked]
+    order = sorted(range(len(chances)), key=lambda index: chances[index])
+    errors, stopped = [0.0] * len(chances), None
+    for rank, index in enumerate(order):
+        errors[index] = stopped or ERROR / (len(chances) - rank)
+        if stopped is None and chances[index] >= errors[index]:
+            stopped = errors[index]
+    return errors

@@ -45,30 +45,37 @@ METHODS = Register(NAMES)
 
 @dataclass(frozen=True)
 class Way:
-    """How a strictly plain network is taught; `both`: shown from the teacher's weights too."""
+    """How a strictly plain network is taught; `both`: shown from the teacher's weights too.
+
+    weight and tried: the one number that matters most to it and what is tried of it, the same count for every way, its
+    authors' value among them; where a way has none of its own, the decay of the weights. Nothing is tried of a mixture.
+    """
 
     name: str
     method: str
     conv: str = "plain"
     both: bool = True
+    weight: str = ""
+    tried: tuple[float, ...] = ()
 
     def started_from_the_teacher(self) -> tuple[str, dict[str, Any]]:
         """Method and options of the same way with the student started from the teacher's weights."""
         return ("Inherited", {}) if self.method == "Supervised" else (self.method, {"init": "teacher"})
 
 
+DECAYS = ("weight_decay", (5e-5, 5e-4, 5e-3))
 WAYS = (
-    Way("cross-entropy", "Supervised"),
-    Way("logit distillation", "LogitDistillation"),
-    Way("FitNets hint", "Hints"),
-    Way("attention transfer", "AttentionTransfer"),
-    Way("similarity preserving", "SimilarityPreserving"),
-    Way("feature distance", "FeatureDistillation"),
-    Way("JointRD", "JointRD"),
+    Way("cross-entropy", "Supervised", weight=DECAYS[0], tried=DECAYS[1]),
+    Way("logit distillation", "LogitDistillation", weight="alpha", tried=(0.1, 0.5, 0.9)),
+    Way("FitNets hint", "Hints", weight="weight", tried=(1.0, 10.0, 100.0)),
+    Way("attention transfer", "AttentionTransfer", weight="weight", tried=(10.0, 100.0, 1000.0)),
+    Way("similarity preserving", "SimilarityPreserving", weight="weight", tried=(300.0, 3000.0, 30000.0)),
+    Way("feature distance", "FeatureDistillation", weight="distance_weight", tried=(1e-4, 1e-3, 1e-2)),
+    Way("JointRD", "JointRD", weight="m_start", tried=(0.5, 1.0, 2.0)),
     Way("JointRD and logit distillation", "JointRDWithLogits"),
-    Way("Dirac weights", "Supervised", "dirac"),
+    Way("Dirac weights", "Supervised", "dirac", weight=DECAYS[0], tried=DECAYS[1]),
     Way("Dirac weights, JointRD", "JointRD", "dirac"),
-    Way("RepVGG", "Supervised", "repvgg"),
+    Way("RepVGG", "Supervised", "repvgg", weight=DECAYS[0], tried=DECAYS[1]),
     Way("RepVGG, JointRD", "JointRD", "repvgg"),
-    Way("SkipRemover", "SkipRemoval", both=False),
+    Way("SkipRemover", "SkipRemoval", both=False, weight="logit_weight", tried=(0.1, 0.35, 0.7)),
 )

@@ -1,0 +1,81 @@
+"""Fair rivals: the same small grid for every way on the tune split, and what it chose on the test split.
+
+A published weight at a rate that was not made for it makes a strawman. So each way, the plain network alone and JointRD
+among them, is tried at three rates and three values of its own main weight, and the best by a rule goes to the test.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rdlib.experiments.profiles import Profile
+from rdlib.experiments.rows import CROSS_ENTROPY, Row, Teaching, make_row
+from rdlib.recipe import PAPER_RECIPE
+from rdlib.rivals.register import DECAYS, WAYS, Way
+
+RATES = (0.02, PAPER_RECIPE.learning_rate, 0.3)
+TUNE_SEEDS, TEST_SEEDS = (0, 1), (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of a way's grid: a peak learning rate and a value of its main weight."""
+
+    rate: float
+    value: float
+
+
+# By way: the best of `paper.fair.choices` on the tune split of the quick profile; a test compares.
+CHOSEN: dict[str, Setting] = {}
+
+
+def settings(way: Way) -> list[Setting]:
+    """All points of a way's grid."""
+    return [Setting(rate, value) for rate in RATES for value in way.tried]
+
+
+def row(profile: Profile, way: Way, setting: Setting, teachers: Row) -> Row:
+    """The strictly plain network taught in that way with that setting; of JointRD all of m(t) is scaled alike."""
+    at = profile.trained(learning_rate=setting.rate)
+    options: dict[str, float] = {}
+    if way.weight == DECAYS[0]:
+        at = at.trained(weight_decay=setting.value)
+    else:
+        options = {way.weight: setting.value} | ({"m_min": setting.value / 2} if way.weight == "m_start" else {})
+    taught = Teaching(way.name, way.method, options, way.conv)
+    conditions = f"learning rate {setting.rate:g}, {way.weight} {setting.value:g}"
+    return make_row(at, profile.depths[0], taught, "none", teachers, conditions)
+
+
+def grid(profile: Profile) -> Iterator[tuple[Way, Setting, Row]]:
+    """Every way with every setting, on the tune split; none but for the quick profile, whose runs are short."""
+    if profile.name == "quick":
+        tune = seeded(profile, TUNE_SEEDS).trained(holdout="tune")
+        teachers = resnet(tune)
+        for way in WAYS:
+            for setting in settings(way):
+                yield way, setting, row(tune, way, setting, teachers)
+
+
+def tune_rows(profile: Profile) -> list[Row]:
+    """The rows of the grid, and those that train their teachers."""
+    rows = [row for *_, row in grid(profile)]
+    return [resnet(seeded(profile, TUNE_SEEDS).trained(holdout="tune")), *rows] if rows else []
+
+
+def tuned_rows(profile: Profile) -> list[Row]:
+    """Each way as it was chosen, on the test split, five seeds; and the ResNet, which is every way's teacher."""
+    if profile.name != "quick":
+        return []
+    test = seeded(profile, TEST_SEEDS)
+    teachers = resnet(test)
+    return [teachers, *(row(test, way, CHOSEN[way.name], teachers) for way in WAYS if way.name in CHOSEN)]
+
+
+def resnet(profile: Profile) -> Row:
+    """The teachers, at the profile's own rate."""
+    return make_row(profile, profile.depths[0], CROSS_ENTROPY, "all")
+
+
+def seeded(profile: Profile, seeds: tuple[int, ...]) -> Profile:
+    """The profile with these seeds, or where it was cut down to one, with that one."""
+    return replace(profile, seeds=seeds if len(profile.seeds) > 1 else profile.seeds)
