@@ -116,8 +116,11 @@ WIDE = 50.0  # points: agreement with an interval wider than this would say litt
 ENOUGH = 5  # seeds that tell a cell's own deviation
 
 
-def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Store) -> pd.DataFrame:
-    """Published against reproduced, cell by cell; `wanted` is the profile with the seeds that were reproduced.
+def compare(
+    profile: Profile, wanted: Profile, published: Store, reproduced: Store, table: str | None = None
+) -> pd.DataFrame:
+    """Published against reproduced, cell by cell of one table or of all; `wanted` is the profile with the seeds that
+    were reproduced.
 
     "identical": every reproduced seed gave exactly its published value, as it should on an equal processor with equal
     versions. Else "yes" where the mean of the reproduced seeds lies in the published seeds' prediction interval and
@@ -131,7 +134,7 @@ def compare(profile: Profile, wanted: Profile, published: Store, reproduced: Sto
     counts = {"test": len(data.test), "tune": len(data.tune)}
     cells = [
         (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced))
-        for row, new in zip(rows_of(profile), rows_of(wanted), strict=True)
+        for row, new in zip(rows_of(profile, table), rows_of(wanted, table), strict=True)
     ]
     several = [logits(old.values, images) for _, images, old, _ in cells if 1 < len(old.values) < ENOUGH]
     freedom = sum(len(values) - 1 for values in several)

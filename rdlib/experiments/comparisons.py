@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rdlib.experiments.fair import seeded
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, HEIR, LOGITS, Row, Teaching, make_row, three_rows
 from rdlib.models import Shortcuts
@@ -213,10 +212,10 @@ def tuned_high_rate(profile: Profile) -> list[Row]:
 
 
 DEPTHS = (18, 34, 50, 66, 98)
-TEN = tuple(range(10))
+TEN = range(10)
 
 
 def depths(profile: Profile) -> list[Row]:
     """ResNet, plain and JointRD of the quick profile at growing depth, ten seeds: where does plain break?"""
-    many = seeded(profile, TEN)
+    many = profile.seeded(*TEN)
     return [row for depth in DEPTHS for row in three_rows(many, depth)] if profile.name == "quick" else []

@@ -5,7 +5,7 @@ among them, is tried at three rates and three values of its own main weight, and
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, Row, Teaching, make_row
@@ -49,7 +49,7 @@ def row(profile: Profile, way: Way, setting: Setting, teachers: Row) -> Row:
 def grid(profile: Profile) -> Iterator[tuple[Way, Setting, Row]]:
     """Every way with every setting, on the tune split; none but for the quick profile, whose runs are short."""
     if profile.name == "quick":
-        tune = seeded(profile, TUNE_SEEDS).trained(holdout="tune")
+        tune = profile.seeded(*TUNE_SEEDS).trained(holdout="tune")
         teachers = resnet(tune)
         for way in WAYS:
             for setting in settings(way):
@@ -59,14 +59,14 @@ def grid(profile: Profile) -> Iterator[tuple[Way, Setting, Row]]:
 def tune_rows(profile: Profile) -> list[Row]:
     """The rows of the grid, and those that train their teachers."""
     rows = [row for *_, row in grid(profile)]
-    return [resnet(seeded(profile, TUNE_SEEDS).trained(holdout="tune")), *rows] if rows else []
+    return [resnet(profile.seeded(*TUNE_SEEDS).trained(holdout="tune")), *rows] if rows else []
 
 
 def tuned_rows(profile: Profile) -> list[Row]:
     """Each way as it was chosen, on the test split, five seeds; and the ResNet, which is every way's teacher."""
     if profile.name != "quick":
         return []
-    test = seeded(profile, TEST_SEEDS)
+    test = profile.seeded(*TEST_SEEDS)
     teachers = resnet(test)
     return [teachers, *(row(test, way, CHOSEN[way.name], teachers) for way in WAYS if way.name in CHOSEN)]
 
@@ -74,8 +74,3 @@ def tuned_rows(profile: Profile) -> list[Row]:
 def resnet(profile: Profile) -> Row:
     """The teachers, at the profile's own rate."""
     return make_row(profile, profile.depths[0], CROSS_ENTROPY, "all")
-
-
-def seeded(profile: Profile, seeds: tuple[int, ...]) -> Profile:
-    """The profile with these seeds, or where it was cut down to one, with that one."""
-    return replace(profile, seeds=seeds if len(profile.seeds) > 1 else profile.seeds)

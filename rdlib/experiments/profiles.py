@@ -9,7 +9,10 @@ from rdlib.recipe import IMAGENET_RECIPE, PAPER_RECIPE, PAPER_RECIPES, PAPER_WID
 
 @dataclass(frozen=True)
 class Profile:
-    """A data set with sizes, recipe, depths (the one worth most first: a sweep keeps that order) and seeds."""
+    """A data set with sizes, recipe, depths (the one worth most first: a sweep keeps that order) and seeds.
+
+    first: only so many seeds are asked for, of every table, also of one that has more seeds than the others.
+    """
 
     name: str
     dataset: str
@@ -18,11 +21,16 @@ class Profile:
     recipe: Recipe
     seeds: tuple[int, ...] = (0, 1, 2)
     note: str = ""
+    first: int | None = None
 
     @property
     def full(self) -> bool:
         """Whether it is the paper's protocol, so that reported numbers may stand beside its cells."""
         return self.width == PAPER_WIDTH and PAPER_RECIPES.get(self.dataset) == self.recipe
+
+    def seeded(self, *seeds: int) -> Self:
+        """The same with these seeds, as many of them as are asked for."""
+        return replace(self, seeds=seeds[: self.first])
 
     def trained(self, **changes: Any) -> Self:
         """The same with these fields of its recipe changed."""
@@ -93,4 +101,4 @@ def profile(name: str, seeds: int | None = None) -> Profile:
         return chosen
     if not 1 <= seeds <= len(chosen.seeds):
         raise ConfigError(f"profile {name} has seeds 1 to {len(chosen.seeds)}, not {seeds}: choose within")
-    return replace(chosen, seeds=chosen.seeds[:seeds])
+    return replace(chosen, seeds=chosen.seeds[:seeds], first=seeds)

@@ -95,7 +95,8 @@ def against_depth(rows: Sequence[Row], store: Store) -> Figure:
         ax.plot(means.index, means, color=colour, lw=2.4, marker="o", ms=6, zorder=3)
         ax.plot(of["depth"] + aside, of["top1"], "o", color=colour, ms=4, mew=0, alpha=0.35, zorder=2)
         end = (float(means.index[-1]), float(means.iloc[-1]))
-        note(ax, NAMES.get(name, name), end, (10, 0), va="center", color=colour, weight="bold", size=11)
+        lift = {"plain": -6, "plain, JointRD": 6}.get(name, 0)  # they may end close to each other
+        note(ax, NAMES.get(name, name), end, (10, lift), va="center", color=colour, weight="bold", size=11)
     ax.axhline(10, color="#999", lw=0.9, ls=":", zorder=0)
     note(ax, "guessing", (depths[0], 10), (-2, 4), color="#777", size=9)
     # The bottleneck of depth 50 is another block, so its place in the line is no step of depth alone.

@@ -123,7 +123,7 @@ def answer_line(answer: Answer) -> dict[str, str]:
     text = {str(name): str(value) for name, value in written().loc[answer.id].items()}
     return {
         "question": text["question"],
-        "on": f"{text['data']}, {text['depth']} layers",
+        "on": f"{DATA.get(text['data'], text['data'])}, {text['depth']} layers",
         "ours": answer.estimate.text(error=answer.error) if answer.estimate.n else "",
         "n": answer.n,
         "verdict": answer.said,
@@ -148,7 +148,7 @@ def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
     answer, run = Answer("", difference(of.ours, of.theirs, store), ERROR, of), of.ours.runs[0]
     return {
         "question": asked,
-        "on": f"{run.dataset}, {run.depth} layers",
+        "on": f"{DATA.get(run.dataset, run.dataset)}, {run.depth} layers",
         "ours": answer.estimate.text() if answer.estimate.n else "",
         "n": answer.n,
         "verdict": answer.said,
@@ -156,32 +156,33 @@ def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
     }
 
 
+DATA = {"cifar10-small": "CIFAR-10 at 16x16", "cifar100": "CIFAR-100"}  # others are named as they are
 FINDINGS = ("depth", "depth-level", "help", "level", "arithmetic")
 
 
 def findings(store: Store, folder: str) -> list[str]:
-    """The front page's bullets, in Markdown: of each question the verdict and one number; folder: of the notebooks."""
+    """The front page's bullets, in Markdown: of six questions the verdict and one number; folder: of the notebooks."""
     found, bullets = answers(store), []
     for name in FINDINGS:
         line = answer_line(found[name])
         number = f" {line['ours']} points of test top-1 ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
         bullets.append((line["question"], f"{line['verdict']}.{number}", line["notebook"]))
-    bullets += [(one.question, f"{one.verdict}. {one.line['ours']}", one.look) for one in deployed.answers(store)]
+    traffic = deployed.written_bytes(store)
+    bullets.append((traffic.question, f"{traffic.verdict}. {traffic.line['ours']}", traffic.look))
     return [
         f"- **{question}** {answer[0].upper()}{answer[1:]} {numbered(number, folder)}"
         for question, answer, number in bullets
     ]
 
 
-def sentences(store: Store, *names: str) -> list[str]:
-    """The answers to these questions in words, for the head of a notebook."""
-    found = answers(store)
-    lines = [answer_line(found[name]) for name in names]
-    return [
-        f"{line['question']} {line['verdict']}"
-        + (f": {line['ours']} points, {line['n']} seeds" if line["ours"] else "")
-        for line in lines
-    ]
+def sentences(store: Store, *names: str) -> str:
+    """The answers to these questions, a line each, for the head of a notebook."""
+    found, lines = answers(store), []
+    for name in names:
+        line = answer_line(found[name])
+        number = f": {line['ours']} points ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
+        lines.append(f"{line['question']} {line['verdict']}{number}")
+    return "\n".join(lines)
 
 
 def to_fill(found: list[Answer], store: Store) -> list[str]:
