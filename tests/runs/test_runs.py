@@ -498,7 +498,7 @@ def test_one_run_is_not_trained_twice_at_once(tiny_runs, store):
 
 def test_protocol_is_full_for_the_papers_width_recipe_and_options_alone():
     photographs = {"dataset": "imagenet", "recipe": IMAGENET_RECIPE}
-    papers = {"distance_weight": 1e-4, "m_min": 0.005}
+    papers = {"distance_weight": 1e-4, "m_min": 0.005, "m_end": 0.5}
     full = [
         BASE,
         replace(BASE, options={"regime": "joint"}, teacher=None),
