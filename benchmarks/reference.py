@@ -23,17 +23,25 @@ from rdlib.models import StagedResNet
 from rdlib.recipe import Recipe
 
 Terms = dict[str, Tensor]
+Target = tuple[Tensor, Tensor]  # the teacher's last feature map f_T, detached, and its margins
 
 
-def reference_terms(method: Method, images: Tensor, labels: Tensor, progress: float | None) -> Terms:
-    """The weighted loss terms, named as the method's; with progress None those of a teacher that learns."""
-    if progress is None:
-        assert isinstance(method, Taught)
-        return {"teacher_cross_entropy": F.cross_entropy(method.teacher.train()(images), labels)}
+def reference_terms(
+    method: Method, images: Tensor, labels: Tensor, progress: float, given: Target | None = None
+) -> Terms:
+    """The weighted loss terms, named as the method's; given: the target, where the teacher learns."""
     if isinstance(method, Taught):
         method.teacher.eval()
+    if isinstance(method, JointRD):
+        return jointly_distilled(method, images, labels, progress, given)
     kind = next(kind for kind in TERMS if isinstance(method, kind))
     return TERMS[kind](method, images, labels, progress)
+
+
+def teacher_pass(teacher: StagedResNet, images: Tensor, labels: Tensor) -> tuple[Terms, Tensor]:
+    """One pass of a teacher that learns, in train mode: its cross-entropy, and f_T, detached."""
+    f_t = teacher.train().head(images, 4)
+    return {"teacher_cross_entropy": F.cross_entropy(teacher.classify(f_t), labels)}, f_t.detach()
 
 
 def supervised(method: Supervised, images: Tensor, labels: Tensor, progress: float) -> Terms:
@@ -59,9 +67,11 @@ def feature_distilled(method: FeatureDistillation, images: Tensor, labels: Tenso
     }
 
 
-def jointly_distilled(method: JointRD, images: Tensor, labels: Tensor, progress: float) -> Terms:
+def jointly_distilled(
+    method: JointRD, images: Tensor, labels: Tensor, progress: float, given: Target | None = None
+) -> Terms:
     """CE(z_S, y) + lambda d(C_S(f_S), f_T) + m(t) sum_k [CE(z_k, y) + lambda d(C_k(f_k), f_T)], k = 1, 2, 3"""
-    f_t, margin = target(method.teacher, images)
+    f_t, margin = given or target(method.teacher, images)
     early, z_s, f_s = own_path(method.student, images)
     m, scale, weight = mixed_weight(method, progress), method.scale, method.distance_weight
     terms = {
@@ -84,8 +94,8 @@ TERMS: dict[type[Method], Callable[..., Terms]] = {
 }
 
 
-def target(teacher: StagedResNet, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The teacher's last feature map f_T, detached, and its margins."""
+def target(teacher: StagedResNet, images: Tensor) -> Target:
+    """Of a frozen teacher."""
     return teacher.head(images, 4).detach(), negative_margin(teacher.last_norm)
 
 
@@ -106,7 +116,11 @@ def mixed_weight(method: JointRD, progress: float) -> float:
 
 
 class ReferenceStep:
-    """Called as `rdlib.step.Step` is; a frozen teacher's gradients are computed and discarded."""
+    """Called as `rdlib.step.Step` is; a frozen teacher's gradients are computed and discarded.
+
+    A teacher that learns makes one pass, which gives its cross-entropy and f_T, and is updated before the student's
+    terms. Its margins are read when an epoch begins, that is when progress changes.
+    """
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device):
         self.method = method.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -122,12 +136,18 @@ class ReferenceStep:
             fused=False,
         )
         method.requires_grad_(True)
+        self.progress: float | None = None
+        self.margin = torch.empty(0)
 
     def __call__(self, images: Tensor, labels: Tensor, progress: float) -> Terms:
-        terms: Terms = {}
-        if self.method.teacher_learns:
-            terms |= self.down(reference_terms(self.method, images, labels, None))
-        return terms | self.down(reference_terms(self.method, images, labels, progress))
+        if not self.method.teacher_learns:
+            return self.down(reference_terms(self.method, images, labels, progress))
+        teacher = self.method.teacher
+        if progress != self.progress:
+            self.progress, self.margin = progress, negative_margin(teacher.last_norm)
+        terms, f_t = teacher_pass(teacher, images, labels)
+        terms = self.down(terms)
+        return terms | self.down(reference_terms(self.method, images, labels, progress, (f_t, self.margin)))
 
     def down(self, terms: Terms) -> Terms:
         """One optimiser step; of the student's terms nothing reaches the teacher."""

@@ -127,7 +127,7 @@ def variants(device: torch.device, compiled: bool = False) -> dict[str, Variant]
 def methods() -> dict[str, Variant]:
     """The fast step of every method at its defaults, and of JointRD with a teacher that learns beside the student."""
     each = {kind.__name__: Variant(method=kind) for kind in TERMS}
-    return each | {"JointRD, joint teacher": Variant(options={"regime": "joint"})}
+    return each | {"JointRD, joint teacher": Variant(options={"regime": "beside"})}
 
 
 def can_compile() -> bool:

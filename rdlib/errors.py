@@ -47,8 +47,17 @@ class RankError(RdlibError):
     """Another process of a torchrun job that ended, so that this one cannot go on."""
 
 
+# Choices that are no more, by what was chosen and its value: what to choose now, and why.
+RETIRED = {
+    "regime 'joint'": "choose beside, in which f_T is that of the teacher's pass before its update, as in the released "
+    "code; joint took it after the update"
+}
+
+
 def require_choice(what: str, value: object, choices: Iterable[object]) -> None:
     """Raise ConfigError unless value is one of choices."""
     options = list(choices)
     if value not in options:
+        if known := RETIRED.get(f"{what} {value!r}"):
+            raise ConfigError(f"{what} {value!r} is no more: {known}")
         raise ConfigError(f"unknown {what} {value!r}: choose one of {', '.join(map(str, options))}")

@@ -2,25 +2,25 @@
 
 A method is a module that owns the student (what gets deployed), the teacher where there is one, and what only training
 needs. `losses` gives the terms that update the student, `teacher_losses` those of a teacher that learns beside it and
-is updated first. Every term is already weighted.
+is updated first, on the same images. Every term is already weighted.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import ClassVar, Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rdlib.convolutions import fold
+from rdlib.convolutions import connector, fold
 from rdlib.errors import ConfigError, require_choice
 from rdlib.losses import logit_distillation, margin_distance, negative_margin
-from rdlib.models import STAGES, StagedResNet, fingerprint, start_from
+from rdlib.models import STAGES, StagedResNet, fingerprint, held_still, start_from
 
 Init = Literal["scratch", "teacher"]
-Regime = Literal["frozen", "joint"]
+Regime = Literal["frozen", "beside"]  # "beside": a teacher from scratch that learns beside the student
 
 
 class Method(nn.Module):
@@ -30,6 +30,8 @@ class Method(nn.Module):
     teacher: StagedResNet  # where there is one
     regime: Regime = "frozen"
     folded: tuple[StagedResNet, ...] = ()  # of a frozen teacher, once asked for; in a tuple, for it is no part to save
+    margin: Tensor | None = None  # [C], of a teacher that learns; `Step` has it read anew at each epoch's first step
+    passed: tuple[Tensor, Tensor] | None = None  # images and f_T of `teacher_losses`, until `losses` takes them
     student_logits: Tensor  # of the last batch, detached, for the training accuracy
     shapes_alone: ClassVar[bool] = True  # whether it can be built from networks without data, as for counting
     starts_as_teacher: ClassVar[bool] = False  # whatever its options
@@ -43,7 +45,7 @@ class Method(nn.Module):
     @property
     def teacher_learns(self) -> bool:
         """Whether `teacher_losses` gives terms."""
-        return self.regime == "joint"
+        return self.regime == "beside"
 
     @property
     def partial(self) -> bool:
@@ -51,8 +53,14 @@ class Method(nn.Module):
         return self.teacher_learns
 
     def teacher_losses(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that update a teacher that learns beside the student, before the student's step."""
-        return {"teacher_cross_entropy": F.cross_entropy(self.teacher(images), labels)} if self.teacher_learns else {}
+        """Terms that update a teacher that learns, and by the same pass the f_T that `losses` then takes; else none."""
+        if not self.teacher_learns:
+            return {}
+        if self.margin is None:
+            self.margin = negative_margin(self.teacher.last_norm)
+        feature = self.teacher.head(images, STAGES)
+        self.passed = images, feature.detach()
+        return {"teacher_cross_entropy": F.cross_entropy(self.teacher.classify(feature), labels)}
 
     def identity(self) -> dict[str, str]:
         """What a checkpoint must agree with before it is loaded into this method."""
@@ -81,8 +89,8 @@ class Taught(Method):
         super().__init__()
         require_choice("init", init, get_args(Init))
         require_choice("regime", regime, get_args(Regime))
-        if (init, regime) == ("teacher", "joint"):
-            raise ConfigError("init='teacher' needs a trained teacher, regime='joint' has none at first: change one")
+        if (init, regime) == ("teacher", "beside"):
+            raise ConfigError("init='teacher' needs a trained teacher, regime='beside' has none at first: change one")
         ours, theirs, conv = student.fc.out_features, teacher.fc.out_features, teacher.architecture.conv
         if ours != theirs:
             raise ConfigError(f"student and teacher tell {ours} and {theirs} classes apart: they need the same ones")
@@ -112,9 +120,17 @@ class Taught(Method):
         return self.folded[0] if self.folded else self.teacher
 
     def target(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Its last pre-ReLU feature map [N, C, h, w], detached, and its margins [C]."""
-        with torch.no_grad():
-            return self.guide.head(images, STAGES), negative_margin(self.teacher.last_norm)
+        """f_T, its last pre-ReLU feature map [N, C, h, w], detached, and its margins [C].
+
+        Of one that learns as `teacher_losses` left them: ConfigError unless it saw these very images just before.
+        """
+        if not self.teacher_learns:
+            with torch.no_grad():
+                return self.guide.head(images, STAGES), negative_margin(self.teacher.last_norm)
+        passed, self.passed = self.passed, None
+        if passed is None or passed[0] is not images or self.margin is None:
+            raise ConfigError("the teacher's own pass gives f_T: call teacher_losses on these very images first")
+        return passed[1], self.margin
 
 
 ALPHA, TEMPERATURE = 0.9, 4.0  # of the paper's logit distillation
@@ -144,11 +160,6 @@ class LogitDistillation(Taught):
             "cross_entropy": (1 - self.alpha) * F.cross_entropy(logits, labels),
             "logit_distillation": self.alpha * logit_distillation(logits, teacher_logits, self.temperature),
         }
-
-
-def connector(ours: int, theirs: int) -> nn.Sequential:
-    """What leads from a student's feature map of that many channels to a teacher's, in training only."""
-    return nn.Sequential(nn.Conv2d(ours, theirs, 1, bias=False), nn.BatchNorm2d(theirs))
 
 
 class FeatureDistillation(Taught):
@@ -184,8 +195,8 @@ class JointRD(Taught):
 
     z_k, f_k = teacher.tail(student.head(x, k), k) is the mixed path that leaves the student after stage k; d is the
     margin distance, C_* a connector (1x1 convolution and BatchNorm, used in training only). Nothing of L updates the
-    teacher. regime "frozen": a trained teacher, in eval mode throughout; "joint": a teacher from scratch, updated
-    before each student step by its own cross-entropy in train mode, while L sees it in eval mode.
+    teacher. regime "frozen": a trained teacher, in eval mode throughout; "beside": a teacher from scratch. One pass of
+    it in train mode gives its cross-entropy and f_T, it is updated, and the mixed paths then see it in eval mode.
 
     Options: distance_weight is lambda; m(t) falls on a cosine from m_start to m_min over the first m_end of training
     and then stays; quarter multiplies every cross-entropy and distance by 1/4, as the released code's joint regime
@@ -237,7 +248,7 @@ class JointRD(Taught):
 
     def losses(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         m, weight = self.m(progress), self.scale * self.distance_weight
-        with self.teacher_held_still() if self.teacher_learns else nullcontext():
+        with held_still(self.teacher) if self.teacher_learns else nullcontext():
             target, margin = self.target(images)
             # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
             # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
@@ -253,16 +264,6 @@ class JointRD(Taught):
                     terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, y)
                     terms[f"mixed_{i + 1}_distance"] = m * weight * self.distance(i, f, f_t, margin)
             return terms
-
-    @contextmanager
-    def teacher_held_still(self) -> Iterator[None]:
-        """A teacher that learns, in eval mode and without gradients while the student's terms are computed."""
-        training = self.teacher.training
-        self.teacher.eval().requires_grad_(False)
-        try:
-            yield
-        finally:
-            self.teacher.train(training).requires_grad_(True)
 
     def shares(self, batch: Tensor) -> Sequence[Tensor]:
         """What of a batch [N, ...] goes down each mixed path: all of it, or a third where the paths are sampled."""

@@ -10,6 +10,8 @@ Parameter names equal torchvision's, so the state dicts of its ResNets, wide Res
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -260,6 +262,17 @@ def start_from(student: StagedResNet, teacher: StagedResNet) -> None:
     for name, heir in heirs.items():
         norm: Any = teacher.get_submodule(name.replace("conv", "bn"))
         heir.inherit(weights[f"{name}.weight"], norm)
+
+
+@contextmanager
+def held_still(network: nn.Module) -> Iterator[None]:
+    """Within the block a network that learns is in eval mode and its weights get no gradients."""
+    training = network.training
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.train(training).requires_grad_(True)
 
 
 def fingerprint(network: nn.Module) -> str:

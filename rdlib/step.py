@@ -29,7 +29,9 @@ class Speed:
     # torch.compile. On the first GPU that ran this (NVIDIA H200, torch 2.11, ResNet-18 and plain-18, width 64, batch
     # 128) a JointRD step took 13.8 to 16.4 ms eager and 21.7 to 32.7 ms compiled: the processor could not feed it.
     compile: bool = False
-    graph: bool = False  # CUDA: losses and gradients as one CUDA graph. No GPU has run it yet, so it is off
+    # CUDA: losses and gradients as one CUDA graph. No GPU has run it yet, so it is off. Never where a teacher learns:
+    # its f_T goes from one pass to the next in Python, which a replay would not run.
+    graph: bool = False
 
     def on(self, trick: bool | None, device: torch.device) -> bool:
         return device.type == "cuda" if trick is None else trick
@@ -73,7 +75,8 @@ class Terms(nn.Module):
 class Step:
     """`step(images, labels, progress)` moves the method's weights once and returns its loss terms, detached.
 
-    A teacher that learns is moved first; then the student sees it. Under torchrun the batch is this rank's share.
+    A teacher that learns is moved first, by the pass that gives f_T; its margins are read before the first step at
+    each progress, that is once an epoch. Under torchrun the batch is this rank's share.
     """
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device, speed: Speed = FAST):
@@ -89,15 +92,17 @@ class Step:
         if speed.on(speed.bfloat16, device):
             for teacher in method.folded:  # autocast would cast its weights anew at every step
                 teacher.to(torch.bfloat16)
-        self.graphs: dict[float | None, Replay] = {}
+        self.graphs: dict[float | None, Replay] = {}  # that of the present progress
         self.steps: Counter[float | None] = Counter()  # at each progress
-        self.graph = speed.graph and device.type == "cuda" and shard().size == 1
+        self.graph = speed.graph and device.type == "cuda" and shard().size == 1 and not method.teacher_learns
         self.terms = replicate(Terms(method), method.partial)
         if speed.compile:
             compile_stages(method)
 
     def __call__(self, images: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
         images = images.contiguous(memory_format=self.layout)
+        if not self.steps[progress]:
+            self.method.margin = None
         teaching = self.down(images, labels, None) if self.method.teacher_learns else {}
         return teaching | self.down(images, labels, progress)
 
@@ -118,9 +123,9 @@ class Step:
         return {name: term.detach() for name, term in terms.items()}
 
     def replayed(self, images: Tensor, labels: Tensor, progress: float | None) -> dict[str, Tensor]:
-        """The same from a CUDA graph. A student's is recorded anew where progress has changed: m(t) is part of it."""
+        """The same from a CUDA graph, which is recorded anew where progress has changed: m(t) is part of it."""
         if progress not in self.graphs:
-            self.graphs = {known: graph for known, graph in self.graphs.items() if None in (known, progress)}
+            self.graphs.clear()
             self.graphs[progress] = Replay(self, images, labels, progress)
         return self.graphs[progress](images, labels)
 

@@ -34,7 +34,7 @@ def method(name: str) -> Method:
         "supervised": lambda: Supervised(student),
         "frozen": lambda: JointRD(student, teacher),
         "fading": lambda: JointRD(student, teacher, m_min=0.0),  # its mixed paths end half-way
-        "joint": lambda: JointRD(student, teacher, regime="joint"),
+        "beside": lambda: JointRD(student, teacher, regime="beside"),
     }
     return made[name]().double()
 

@@ -137,7 +137,7 @@ def expected_levels(raw: Raw) -> Cells:
         found[f"quick-{depth}, strictly plain, learning rate 0.1"] = level(*three) | {"notebook": "08"}
     for reading in levels("", ", joint teacher"):
         of, kept = partial(raw.like, reading), kept_in(reading)
-        options = FROZEN | ({"regime": "joint"} if "joint teacher" in reading else {})
+        options = FROZEN | ({"regime": "beside"} if "joint teacher" in reading else {})
         three = of("JointRD", kept, options), of("Supervised", "all"), of("Supervised", kept)
         found[reading] = level(*three) | {"notebook": "04"}
     return found

@@ -41,7 +41,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
     teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run; with --run, for its own.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="Method option NAME=VALUE, e.g. regime=joint; repeatable.")
+        list[str] | None, typer.Option(help="Method option NAME=VALUE, e.g. regime=beside; repeatable.")
     ] = None,
     epochs: Annotated[int, typer.Option()] = PAPER_RECIPE.epochs,
     batch_size: Annotated[int, typer.Option()] = PAPER_RECIPE.batch_size,
@@ -132,7 +132,7 @@ def parse_option(text: str) -> tuple[str, object]:
     """NAME=VALUE, the value a number, true, false or a word."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--option {text!r} is not NAME=VALUE, e.g. regime=joint")
+        raise ConfigError(f"--option {text!r} is not NAME=VALUE, e.g. regime=beside")
     words: dict[str, object] = {"true": True, "false": False}
     try:
         return name, words[value] if value in words else float(value)

@@ -30,7 +30,7 @@ CROSS_ENTROPY = Teaching("cross-entropy", "Supervised", reported="plain")
 LOGITS = Teaching("logit distillation", "LogitDistillation")
 FEATURES = Teaching("feature distance", "FeatureDistillation")
 JOINTRD = Teaching("JointRD", "JointRD", reported="jointrd")
-JOINT_TEACHER = Teaching("JointRD, joint teacher", "JointRD", {"regime": "joint"})
+JOINT_TEACHER = Teaching("JointRD, joint teacher", "JointRD", {"regime": "beside"})
 TAUGHT = {one.name: one for one in (CROSS_ENTROPY, LOGITS, FEATURES, JOINTRD, JOINT_TEACHER)}  # in the paper's tables
 
 
@@ -101,7 +101,7 @@ def make_row(
     """One run a seed; where its method needs a trained teacher, that of a seed is the run of `teachers`."""
     method = teaching.method
     options = PAPER_OPTIONS.get(profile.dataset, {}).get(method, {}) | dict(teaching.options)
-    needed = issubclass(METHODS[method], Taught) and options.get("regime") != "joint"
+    needed = issubclass(METHODS[method], Taught) and options.get("regime") != "beside"
     ids = [run.id for run in teachers.runs] if needed and teachers else [None] * len(profile.seeds)
     what = (profile.dataset, method, depth, width or profile.width, shortcuts)
     runs = tuple(

@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rdlib.convolutions import connector
 from rdlib.losses import logit_distillation
-from rdlib.methods import ALPHA, TEMPERATURE, JointRD, connector
+from rdlib.methods import ALPHA, TEMPERATURE, JointRD
 from rdlib.models import STAGES
 
 
@@ -94,7 +95,10 @@ class Widened(JointRD):
 
 
 class JointRDWithLogits(JointRD):
-    """The own path's cross-entropy becomes logit distillation with the paper's baseline settings."""
+    """The own path's cross-entropy becomes logit distillation with the paper's baseline settings.
+
+    The teacher's logits are those its classifier reads from f_T; of a teacher that learns, the updated classifier.
+    """
 
     def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
         teacher_logits = self.teacher.classify(target).detach()

@@ -74,7 +74,7 @@ class Run:
 
     @property
     def trains_teacher(self) -> bool:
-        return self.options.get("regime") == "joint"
+        return self.options.get("regime") == "beside"
 
     @property
     def stem(self) -> Stem:

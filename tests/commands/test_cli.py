@@ -162,12 +162,12 @@ def test_train_trains_once_shows_its_record_and_repeats_it_on_demand(command, st
 
 def test_train_takes_every_option_into_the_run(command, store, tiny_runs):
     flags = "--method JointRD --depth 34 --shortcuts downsample --seed 3 --schedule cosine --holdout tune --no-flip"
-    flags += " --learning-rate 0.02 --weight-decay 0.001 --option regime=joint --option quarter=true --option m_min=0"
+    flags += " --learning-rate 0.02 --weight-decay 0.001 --option regime=beside --option quarter=true --option m_min=0"
     code, *_ = command(*small(store, *flags.split()))
     assert code == 0
     (record,) = store.records()
     expected = tiny_runs(
-        "JointRD", "downsample", 3, depth=34, options={"regime": "joint", "quarter": True, "m_min": 0.0}
+        "JointRD", "downsample", 3, depth=34, options={"regime": "beside", "quarter": True, "m_min": 0.0}
     )
     recipe = Recipe(2, 16, 0.02, "cosine", weight_decay=0.001, crop_padding=1, flip=False, holdout="tune")
     assert record.run == Run(**vars(expected) | {"recipe": recipe})

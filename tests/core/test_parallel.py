@@ -19,7 +19,7 @@ from rdlib.errors import CheckpointError, ConfigError
 from rdlib.runs.store import Store
 from rdlib.train import fit
 
-METHODS = ("supervised", "frozen", "fading", "joint")
+METHODS = ("supervised", "frozen", "fading", "beside")
 
 
 def torchrun(folder: Path, mode: str, *names: str, processes: int = 2) -> "subprocess.Popen[str]":
@@ -74,7 +74,7 @@ def test_two_processes_end_with_the_weights_of_one(name, two, tmp_path):
 
 
 def test_a_killed_job_resumes_where_its_last_checkpoint_was(two, tmp_path):
-    names = ("frozen", "joint")
+    names = ("frozen", "beside")
     job = torchrun(tmp_path, "resumable", *names)
     end = time.monotonic() + 90
     while not (tmp_path / "frozen.checkpoint").exists():
@@ -92,8 +92,8 @@ def test_a_killed_job_resumes_where_its_last_checkpoint_was(two, tmp_path):
         assert difference(resumed["weights"], uninterrupted["weights"]) < 1e-12
         assert resumed["curve"] == uninterrupted["curve"]
     # Another number of processes is refused: it would round differently, and the record says how many there were.
-    with pytest.raises(CheckpointError, match=r"joint\.checkpoint was made by 2 processes, this job has 1: start 2"):
-        ranks.train("joint", tmp_path, tmp_path / "joint.checkpoint")
+    with pytest.raises(CheckpointError, match=r"beside\.checkpoint was made by 2 processes, this job has 1: start 2"):
+        ranks.train("beside", tmp_path, tmp_path / "beside.checkpoint")
 
 
 def test_processes_with_other_data_are_refused(tmp_path):

@@ -48,13 +48,13 @@ def test_a_folded_teacher_teaches_the_same(name, batch):
     assert not [p for p in twin.guide.parameters() if p.requires_grad or p.grad is not None]
 
 
-def test_a_folded_teacher_is_no_part_of_the_state_and_a_joint_one_is_not_folded():
-    method, joint = taught(), taught(regime="joint")
+def test_a_folded_teacher_is_no_part_of_the_state_and_a_learning_one_is_not_folded():
+    method, beside = taught(), taught(regime="beside")
     before = method.state_dict().keys(), method.identity()
-    for each in (method, joint):
+    for each in (method, beside):
         each.fold_teacher()
     assert (method.state_dict().keys(), method.identity()) == before
-    assert joint.guide is joint.teacher
+    assert beside.guide is beside.teacher
     assert method.guide is not method.teacher
 
 

@@ -26,9 +26,9 @@ def supervised(seed: int = 0, depth: int = 18, shortcuts: str = "none", width: i
     return Supervised(resnet(depth, 10, shortcuts, width))
 
 
-def joint(seed: int = 0, **options: object) -> JointRD:
+def beside(seed: int = 0, **options: object) -> JointRD:
     torch.manual_seed(seed)
-    return JointRD(resnet(18, 10, "none", 4), resnet(18, 10, "all", 4), **{"regime": "joint"} | options)
+    return JointRD(resnet(18, 10, "none", 4), resnet(18, 10, "all", 4), **{"regime": "beside"} | options)
 
 
 def distilled() -> LogitDistillation:
@@ -77,7 +77,7 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "run.checkpoint"
 
 
-@pytest.mark.parametrize("make", [supervised, joint])
+@pytest.mark.parametrize("make", [supervised, beside])
 def test_same_seed_gives_the_same_curve_and_weights_bit_for_bit(make, dataset, recipe):
     a, b = make(), make()
     torch.manual_seed(7)  # the state of the global generator must not matter
@@ -99,7 +99,7 @@ def test_each_epoch_is_shuffled_anew(dataset):
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine", "one-cycle"])
-@pytest.mark.parametrize("make", [supervised, joint])
+@pytest.mark.parametrize("make", [supervised, beside])
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(make, schedule, dataset, recipe, checkpoint):
     recipe = replace(recipe, schedule=schedule)
     whole = make()
@@ -113,7 +113,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(make, schedule, da
     assert_same_weights(resumed, whole)
 
 
-@pytest.mark.parametrize("make", [supervised, joint])
+@pytest.mark.parametrize("make", [supervised, beside])
 def test_interrupted_within_an_epoch_and_resumed_equals_uninterrupted(make, dataset, recipe, checkpoint):
     whole = make()
     expected = trained(whole, dataset, recipe)
@@ -170,7 +170,7 @@ def test_the_curve_holds_the_learning_rate_of_each_epochs_last_step(schedule, da
 
 def test_curve_holds_the_mean_terms_and_the_training_accuracy(dataset):
     recipe = Recipe(1, 16, crop_padding=0, flip=False)
-    terms, hits, method = [], [], joint()
+    terms, hits, method = [], [], beside()
 
     def watch(images: torch.Tensor, labels: torch.Tensor, progress: float, found: dict[str, torch.Tensor]) -> None:
         terms.append({name: term.item() for name, term in found.items()})
@@ -192,17 +192,17 @@ def test_progress_runs_from_zero_towards_one_epoch_by_epoch(dataset):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_non_finite_loss_names_epoch_step_and_term_and_keeps_the_last_checkpoint(value, dataset, recipe, checkpoint):
-    expected = trained(joint(), dataset, recipe)
+    expected = trained(beside(), dataset, recipe)
 
     def spoil(terms: dict[str, torch.Tensor]) -> None:
         terms["mixed_2_distance"] = terms["mixed_2_distance"] * value
 
-    epochs = fit(on_step(joint(), 5, spoil), dataset, recipe, checkpoint=checkpoint, progress=False)
+    epochs = fit(on_step(beside(), 5, spoil), dataset, recipe, checkpoint=checkpoint, progress=False)
     next(epochs)
     with pytest.raises(NonFiniteLossError, match=r"mixed_2_distance.* epoch 2, step 2") as caught:
         next(epochs)
     assert "\n" not in str(caught.value)
-    assert trained(joint(), dataset, recipe, checkpoint=checkpoint) == expected
+    assert trained(beside(), dataset, recipe, checkpoint=checkpoint) == expected
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_damaged_checkpoint_is_refused_and_left_untouched(damage, dataset, rec
         (supervised, lambda: supervised(width=8), {}, "does not fit this network"),
         (supervised, lambda: supervised(shortcuts="all"), {}, "other shortcuts"),
         (lambda: supervised(shortcuts="all"), lambda: supervised(shortcuts="downsample"), {}, "other shortcuts"),
-        (joint, lambda: joint(m_min=0.1), {}, "other options"),
+        (beside, lambda: beside(m_min=0.1), {}, "other options"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_and_left_untouched(
@@ -286,10 +286,10 @@ def test_the_tune_split_is_trained_on_exactly_when_the_test_split_is_held_out(ho
 
 
 def test_tune_accuracy_is_that_of_the_student_after_each_epoch(dataset, recipe):
-    method = joint()
+    method = beside()
     for epoch in fit(method, dataset, replace(recipe, holdout="tune"), progress=False):
         assert epoch.tune_top1 == evaluate(method.student, dataset, dataset.tune).top1
-    assert trained(joint(), dataset, recipe)[0]["tune_top1"] is None
+    assert trained(beside(), dataset, recipe)[0]["tune_top1"] is None
 
 
 def test_fewer_images_than_one_batch_are_refused(dataset):
@@ -382,7 +382,7 @@ def test_the_cifar_recipe_is_the_papers():
 
 
 def test_compiled_stages_give_the_same_curve_in_every_mode_they_run_in(dataset, monkeypatch):
-    """A joint run eager and compiled: through Dynamo and AOTAutograd, without the minute of code generation."""
+    """A run eager and compiled: through Dynamo and AOTAutograd, without the minute of code generation."""
     recipe = Recipe(2, 24, 0.01, holdout="tune", crop_padding=0)
     real, stages = torch.compile, []
 
@@ -390,7 +390,7 @@ def test_compiled_stages_give_the_same_curve_in_every_mode_they_run_in(dataset, 
         stages.append(function)
         return real(function, **options | {"backend": "aot_eager"})
 
-    eager, method = joint(), joint()
+    eager, method = beside(), beside()
     expected = list(fit(eager, dataset, recipe, progress=False))
     assert not stages
     torch._dynamo.reset()
@@ -423,7 +423,7 @@ def test_step_gradient_is_that_of_the_sum_of_the_terms(dataset):
 
 @pytest.mark.parametrize("speed", [Speed(channels_last=False), Speed(fused=True), Speed(bfloat16=False)])
 def test_a_trick_switched_alone_changes_no_more_than_rounding(speed, dataset, recipe):
-    default, other = joint(), joint()
+    default, other = beside(), beside()
     expected = next(fit(default, dataset, recipe, progress=False))
     found = next(fit(other, dataset, recipe, speed=speed, progress=False))
     assert found.losses == pytest.approx(expected.losses, rel=1e-2)  # three steps amplify the last digits
@@ -442,9 +442,9 @@ def test_bfloat16_is_on_when_asked_for_and_off_on_a_cpu_by_default(dataset):
     assert seen == [torch.float32, torch.bfloat16]
 
 
-def test_a_checkpoint_leaves_out_the_frozen_teacher_and_holds_a_joint_one(dataset, recipe, tmp_path):
-    frozen = JointRD(supervised().student, joint().teacher)
-    for method, held in ((frozen, False), (joint(), True)):
+def test_a_checkpoint_leaves_out_the_frozen_teacher_and_holds_a_learning_one(dataset, recipe, tmp_path):
+    frozen = JointRD(supervised().student, beside().teacher)
+    for method, held in ((frozen, False), (beside(), True)):
         path = tmp_path / f"{held}.checkpoint"
         next(fit(method, dataset, recipe, checkpoint=path, progress=False))
         names = torch.load(path, weights_only=True)["method"]

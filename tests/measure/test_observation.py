@@ -65,7 +65,7 @@ def test_right_answers_are_counted_for_each_path_and_epoch():
     assert list(table.columns) == ["epoch", *PATHS]
 
 
-@pytest.mark.parametrize("regime", ["frozen", "joint"])
+@pytest.mark.parametrize("regime", ["frozen", "beside"])
 def test_an_observed_training_gives_the_bytes_of_one_that_is_not(dataset, regime):
     def trained(observing):
         torch.manual_seed(3)

@@ -94,7 +94,7 @@ def test_any_changed_field_gives_another_id():
     changed = [replace(BASE, **{name: value} | drop_options(name)) for name, value in OTHER.items()]
     changed += [replace(BASE, recipe=replace(BASE.recipe, **{name: value})) for name, value in OTHER_RECIPE.items()]
     changed += [replace(BASE, options={name: value}) for name, value in OTHER_OPTIONS.items()]
-    changed += [replace(BASE, options={"regime": "joint"}, teacher=None)]
+    changed += [replace(BASE, options={"regime": "beside"}, teacher=None)]
     changed += [replace(BASE, recipe=replace(BASE.recipe, crop_padding=0, image_size=side)) for side in (None, 224)]
     ids = [run.id for run in [BASE, *changed]]
     # options={"quarter": True} stands in two lists
@@ -163,12 +163,13 @@ def test_a_run_survives_json():
         ({"options": {"init": 3}}, "init"),
         ({"teacher": None}, "JointRD needs a trained teacher"),
         ({"method": "LogitDistillation", "options": {}, "teacher": None}, "needs a trained teacher"),
-        ({"options": {"regime": "joint"}}, "takes no trained teacher"),
+        ({"options": {"regime": "beside"}}, "takes no trained teacher"),
         ({"method": "Supervised", "options": {}}, "takes no trained teacher"),
         ({"method": "Supervised", "options": {"alpha": 1.0}, "teacher": None}, "it has none"),
         ({"options": {"m_min": float("nan")}}, "m_min of JointRD is a number from 0, not nan"),
         ({"options": {"m_end": -1.0}}, "m_end of JointRD is a number from 0"),
         ({"options": {"regime": "x"}, "teacher": None}, "unknown regime 'x'"),
+        ({"options": {"regime": "joint"}, "teacher": None}, "regime 'joint' is no more: choose beside"),
         ({"width": -3}, "width >= 1 and a seed from 0, not -3 and 0"),
         ({"seed": -1}, "width >= 1 and a seed from 0, not 64 and -1"),
         ({"dataset": "../x"}, "a data set name is letters"),
@@ -265,8 +266,8 @@ def test_a_lack_of_memory_says_what_to_lower_and_keeps_the_checkpoint(error, tin
 
 def test_a_label_names_the_options_that_are_not_the_usual_ones(tiny_runs):
     assert tiny_runs().label == "Supervised tiny depth 18 shortcuts none rate 0.05 seed 0"
-    joint = tiny_runs("JointRD", options={"regime": "joint", "m_min": 0.5})
-    assert joint.label == "JointRD(regime=joint) tiny depth 18 shortcuts none rate 0.05 seed 0"
+    beside = tiny_runs("JointRD", options={"regime": "beside", "m_min": 0.5})
+    assert beside.label == "JointRD(regime=beside) tiny depth 18 shortcuts none rate 0.05 seed 0"
 
 
 def test_record_names_no_path_and_no_host(tiny_runs, store):
@@ -421,7 +422,7 @@ def without_seconds(record: Record) -> tuple[object, object]:
 
 @pytest.mark.parametrize("method", ["Supervised", "JointRD"])
 def test_an_interrupted_training_goes_on_to_the_same_record(method, tiny_runs, store, tmp_path, monkeypatch):
-    run = tiny_runs(method, options={"regime": "joint"} if method == "JointRD" else {})
+    run = tiny_runs(method, options={"regime": "beside"} if method == "JointRD" else {})
     expected = train(run, Store(tmp_path / "uninterrupted"), "cpu", progress=False)
     real, calls = experiment.METHODS[method].losses, []
 
@@ -498,10 +499,10 @@ def test_one_run_is_not_trained_twice_at_once(tiny_runs, store):
 
 def test_protocol_is_full_for_the_papers_width_recipe_and_options_alone():
     photographs = {"dataset": "imagenet", "recipe": IMAGENET_RECIPE}
-    papers = {"distance_weight": 1e-4, "m_min": 0.005}
+    papers = {"distance_weight": 1e-4, "m_min": 0.005, "m_end": 0.5}
     full = [
         BASE,
-        replace(BASE, options={"regime": "joint"}, teacher=None),
+        replace(BASE, options={"regime": "beside"}, teacher=None),
         replace(BASE, **photographs, options=papers),
     ]
     reduced = [
@@ -536,7 +537,7 @@ def test_every_method_starts_a_seeds_student_from_the_same_weights(tiny_runs, st
     alone = start("Supervised")
     assert torch.equal(start("LogitDistillation", teacher=teacher.id), alone)
     assert torch.equal(start("JointRD", teacher=teacher.id), alone)
-    assert torch.equal(start("JointRD", options={"regime": "joint"}), alone)
+    assert torch.equal(start("JointRD", options={"regime": "beside"}), alone)
     assert not torch.equal(start("Supervised", seed=1), alone)
 
 
