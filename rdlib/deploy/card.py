@@ -44,7 +44,8 @@ def card(network: "Published") -> str:
         model_name=title,
         eval_results=results,
     )
-    rows["weights in the file"] = network.precision
+    kept = {"float32": "float32", "float16": "float16; loaded they are float32, and so is what the last SHA-256 is of"}
+    rows["weights in the file"] = kept[network.precision]
     if network.checked is not None:
         rows["checked as it lies here"] = "{right} of {images} test images right".format_map(network.checked)
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
