@@ -15,6 +15,7 @@ import typer
 from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
+from rdlib.commands.networks import publish
 from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
 from rdlib.commands.sweep import sweep
 from rdlib.errors import ConfigError, RdlibError
@@ -168,6 +169,9 @@ def export(
         console.print(line)
 
 
+app.command()(publish)
+
+
 @app.command()
 def show(
     run_id: Annotated[str | None, typer.Argument(help="A run id; without one, all are listed.")] = None,
@@ -193,11 +197,11 @@ def show(
 def tables(store: StoreOption = RESULTS) -> None:
     """Render the records into tables/ and, for the published store, into the READMEs; trains nothing."""
     from rdlib.commands.known import write_index
-    from rdlib.commands.publish import publish
+    from rdlib.commands.publish import publish as render
     from rdlib.runs.store import Store
 
     index = [write_index()] if store.resolve() == RESULTS.resolve() else []
-    for path in [*publish(Store(store)), *index]:
+    for path in [*render(Store(store)), *index]:
         console.print(f"wrote {path.name}")
 
 

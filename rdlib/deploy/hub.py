@@ -2,28 +2,37 @@
 
 A published network is a folder of config.json, model.safetensors (torchvision's names) and README.md, in the Hugging
 Face Hub's layout. `save_pretrained` writes it and uploads nothing; `from_pretrained(folder).push_to_hub(...)` does.
+Those that come with rdlib lie in results/published/ (`deploy.gallery` puts them there) and are loaded by name.
 """
 
+import copy
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import save
 from torch import Tensor
 
+from rdlib.deploy.card import card
 from rdlib.deploy.export import explained, quiet
-from rdlib.errors import DeployError
-from rdlib.models import KINDS, Architecture, StagedResNet
+from rdlib.errors import DeployError, require_choice
+from rdlib.files import sha256_of
+from rdlib.models import Architecture, StagedResNet
 from rdlib.runs.run import Record, Run
+from rdlib.runs.store import RESULTS
 
+Precision = Literal["float32", "float16"]
+OURS = RESULTS / "published"
+SUMS = "SHA256SUMS"  # in OURS, as sha256sum writes and checks it
 FILES = ("config.json", "model.safetensors", "README.md")
+LOADED = FILES[:2]
 ABOUT = ("dataset", "classes", "side", "mean", "std")
 
 
@@ -31,14 +40,30 @@ class Published(StagedResNet, PyTorchModelHubMixin, library_name="rdlib", licens
     """A trained network together with what its user needs.
 
     about: name of the data set, its classes, side of the images in pixels, mean and std of their channels in units of
-    [0, 1]. weights_sha256: of the weights as safetensors. record: of the run that trained it, without the history.
+    [0, 1]. weights_sha256: of the weights as loaded, as safetensors in float32. record: of the run that trained it,
+    without the history. precision: of the weights in the file; loaded they are float32. checked: how many test images
+    ("images") it answered correctly ("right") as it lies in the file.
     """
 
     def __init__(
-        self, architecture: Architecture, about: dict[str, Any], weights_sha256: str, record: dict[str, Any] | None
+        self,
+        architecture: Architecture,
+        about: dict[str, Any],
+        weights_sha256: str,
+        record: dict[str, Any] | None,
+        precision: Precision = "float32",
+        checked: dict[str, int] | None = None,
     ):
         super().__init__(replace(architecture, counts=tuple(architecture.counts)))  # JSON knows no tuples
         self.about, self.weights_sha256, self.record = about, weights_sha256, record
+        self.precision, self.checked = precision, checked
+
+    @property
+    def trained(self) -> Record | None:
+        """The record of the run that trained it, without the history."""
+        if self.record is None:
+            return None
+        return Record(Run.from_value(self.record["run"]), self.record["metrics"], [], self.record["provenance"])
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [N, 3, H, W] -> what the network takes: float32, zero mean and unit deviation."""
@@ -48,17 +73,33 @@ class Published(StagedResNet, PyTorchModelHubMixin, library_name="rdlib", licens
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         return ModelCard(card(self))
 
+    def _save_pretrained(self, save_directory: Path) -> None:
+        stored = copy.deepcopy(self).half() if self.precision == "float16" else self
+        super(Published, stored)._save_pretrained(save_directory)
+
+
+def rounded(network: StagedResNet) -> StagedResNet:
+    """A copy in float32 with the weights that a file in float16 holds."""
+    return copy.deepcopy(network).half().float()
+
 
 def save_pretrained(
-    network: StagedResNet, folder: Path, about: Mapping[str, Any], record: Record | None = None
+    network: StagedResNet,
+    folder: Path,
+    about: Mapping[str, Any],
+    record: Record | None = None,
+    precision: Precision = "float32",
+    checked: Mapping[str, int] | None = None,
 ) -> Path:
     """Write a trained network, not folded, into a new folder; returns its path.
 
-    about: "dataset", "classes", "side", "mean" and "std", as in a delivered ONNX file. record: without one the card
-    claims no accuracy. The folder appears whole or not at all.
+    about: "dataset", "classes", "side", "mean" and "std", as in a delivered ONNX file. record: of the network as it is
+    passed; without one the card claims no accuracy. precision: of the file; in float16 it takes half the room, and what
+    is loaded is `rounded`. checked: as in `Published`. The folder appears whole or not at all.
 
-    Raises DeployError for a network that was folded, pruned or is not in float32, for weights other than the record's
-    or trained elsewhere, for missing facts, and where the folder is not empty or cannot be written.
+    Raises ConfigError for another precision, and DeployError for a network that was folded, pruned or is not in
+    float32, for weights other than the record's or trained elsewhere, for missing facts, and where the folder is not
+    empty or cannot be written.
     """
     if not isinstance(network, StagedResNet):
         raise DeployError(f"only rdlib's networks can be published, not a {type(network).__name__}")
@@ -71,10 +112,14 @@ def save_pretrained(
         del known["history"], known["digest"]
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DeployError(f"{folder.name} is there and not empty: publish into a new folder")
+    require_choice("precision", precision, get_args(Precision))
+    facts = {name: plain_value(about[name]) for name in ABOUT}
+    kept = network if precision == "float32" else rounded(network)
+    tested = plain_value(dict(checked)) if checked else None
     with torch.device("meta"):
-        published = Published(network.architecture, {name: plain_value(about[name]) for name in ABOUT}, digest, known)
+        published = Published(network.architecture, facts, sha256_of_weights(kept), known, precision, tested)
     require_same_layers(network, published)
-    published.load_state_dict(network.state_dict(), assign=True)
+    published.load_state_dict(kept.state_dict(), assign=True)
     with explained(folder, "place"), tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as temporary, quiet():
         published.save_pretrained(made := Path(temporary) / folder.name)
         os.replace(made, folder)
@@ -82,16 +127,17 @@ def save_pretrained(
 
 
 def from_pretrained(where: Path | str, revision: str | None = None) -> Published:
-    """Load a published network from a folder, or from the Hub by its repository id; on the CPU, in eval mode.
+    """Load a published network: from a folder, by the name of one that comes with rdlib ("digits-plain-50-jointrd",
+    `names` has all), or from the Hub by its repository id; on the CPU, in float32, in eval mode.
 
     Its weights are the saved ones bit for bit, and in the same memory layout so are its logits. Raises DeployError for
-    a folder or repository that is absent, cannot be fetched, is no network of ours, or whose weights are not those that
-    it names.
+    an unknown name, for a folder or repository that is absent, cannot be fetched or is no network of ours, and where a
+    file or the weights have another SHA-256 than is said of them.
     """
     folder, name = Path(where), where.name if isinstance(where, Path) else where
     if not folder.is_dir():
-        folder = fetched(where, revision)
-    for file in FILES[:2]:
+        folder = fetched(where, revision) if isinstance(where, Path) or "/" in where else ours(where)
+    for file in LOADED:
         if not (folder / file).is_file():
             raise DeployError(f"{name} has no {file}: it is no network that rdlib has published")
     try:
@@ -102,6 +148,34 @@ def from_pretrained(where: Path | str, revision: str | None = None) -> Published
     if sha256_of_weights(network) != network.weights_sha256:
         raise DeployError(f"the weights in {name} are not those that it names: fetch or save it again")
     return network
+
+
+def sums() -> dict[str, str]:
+    """By "NAME/FILE" the SHA-256 of every file that is loaded of the networks in OURS; empty where there are none."""
+    path = OURS / SUMS
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {file: digest for digest, _, file in (line.partition("  ") for line in lines)}
+
+
+def names() -> list[str]:
+    """The names of the networks that come with rdlib."""
+    return list(dict.fromkeys(file.partition("/")[0] for file in sums()))
+
+
+def ours(name: str) -> Path:
+    """The folder of the network of that name. Raises DeployError where there is none or a file is absent or damaged."""
+    known = sums()
+    if name not in names():
+        raise DeployError(
+            f"no published network is called {name!r}: name one of {', '.join(names()) or '(none is here)'}, "
+            "a folder, or a repository OWNER/NAME of the Hub"
+        )
+    for file in LOADED:
+        path = OURS / name / file
+        if not path.is_file() or sha256_of(path) != known.get(f"{name}/{file}"):
+            found = "damaged, its SHA-256 is another" if path.is_file() else "not here"
+            raise DeployError(f"{file} of {name} is {found}: `git checkout -- results/published` restores it")
+    return OURS / name
 
 
 def plain_value(value: Any) -> Any:
@@ -151,104 +225,3 @@ def require_ours(record: Record, digest: str) -> None:
 def sha256_of_weights(network: StagedResNet) -> str:
     """Of the file that a store holds of this network."""
     return hashlib.sha256(save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})).hexdigest()
-
-
-def card(network: Published) -> str:
-    """The model card: metadata of the Hub and Markdown; every number is the record's."""
-    of, about, results = network.architecture, network.about, None
-    depth = 2 + sum(of.counts) * (3 if of.block == "bottleneck" else 2)
-    title = f"{KINDS[of.shortcuts].format(depth)}, on {about['dataset']}"
-    rows = {
-        "architecture": listed(asdict(of)),
-        "images": f"RGB, side {about['side']}; mean {listed(about['mean'])}, deviation {listed(about['std'])}",
-        "classes": len(about["classes"]),
-        "accuracy": "not recorded: none is claimed",
-    }
-    if network.record is not None:
-        body = network.record
-        record = Record(Run.from_value(body["run"]), body["metrics"], [], body["provenance"])
-        rows |= rows_of(record)
-        result = EvalResult(
-            task_type="image-classification",
-            dataset_type=about["dataset"],
-            dataset_name=about["dataset"],
-            dataset_split=record.split,
-            metric_type="accuracy",
-            metric_name="top-1 (%), last epoch, one run",
-            metric_value=record.top1,
-        )
-        results = [result]
-    data = ModelCardData(
-        license="apache-2.0",
-        library_name="rdlib",
-        pipeline_tag="image-classification",
-        tags=["pytorch_model_hub_mixin", "model_hub_mixin", "residual-distillation"],
-        model_name=title,
-        eval_results=results,
-    )
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    return CARD.format(metadata=data.to_yaml(), title=title, table=table, weights_sha256=network.weights_sha256)
-
-
-def rows_of(record: Record) -> dict[str, Any]:
-    """What the card says of a run."""
-    run, origin = record.run, record.provenance
-    teacher = f"run {run.teacher}" if run.teacher else "trained beside the student" if run.trains_teacher else "none"
-    if "teacher_weights_sha256" in origin:
-        teacher += f", weights' SHA-256 {origin['teacher_weights_sha256']}"
-    return {
-        "run": run.id,
-        "data set": f"{run.dataset}, SHA-256 {origin['data_sha256']}",
-        "method": f"{run.method}; {listed(run.options)}" if run.options else run.method,
-        "teacher": teacher,
-        "seed": run.seed,
-        "accuracy": f"{record.top1:.2f} % top-1 on the {record.split} split after the last epoch; one run (n = 1), "
-        "so nothing is known here of the spread over seeds",
-        "recipe": listed(run.value["recipe"]),
-        "protocol": origin["protocol"],
-        "commit": (origin["commit"] or "not known") + (", with uncommitted changes" if origin["dirty"] else ""),
-        "versions": listed(dict(sorted(origin["versions"].items()))),
-    }
-
-
-def listed(values: Any) -> str:
-    """A mapping or a list in one line."""
-    if isinstance(values, Mapping):
-        return ", ".join(f"{name} {value}" for name, value in values.items())
-    return ", ".join(f"{value:.4f}" for value in values)
-
-
-CARD = """---
-{metadata}
----
-
-# {title}
-
-From an independent reproduction of *Residual Distillation: Towards Portable Deep Neural Networks without Shortcuts*
-(NeurIPS 2020, JointRD). A plain network has no shortcuts when deployed. Not by the paper's authors.
-
-```python
-from rdlib.deploy.hub import from_pretrained
-
-network = from_pretrained("this folder or repository id")
-logits = network(network.normalise(images))  # images: uint8 [N, 3, side, side]
-label = network.about["classes"][int(logits[0].argmax())]
-```
-
-## Where it comes from
-
-| | |
-| --- | --- |
-{table}
-| SHA-256 of the weights | {weights_sha256} |
-
-## Limits
-
-| | |
-| --- | --- |
-| purpose | research code: made to test a paper's claims, not for decisions about people or safety |
-| evidence | one run; compare methods with the tables over several seeds, not with this number |
-| data | knows the classes of its data set alone, and answers with one of them whatever it is shown |
-| robustness | not measured: other cameras, noise, shifted data, adversarial images |
-| protocol | where it says "reduced", the recipe is shorter or the data smaller than the paper's |
-"""

@@ -9,17 +9,22 @@ from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.explorer.panel import UNCUT, Panel, choice, guarded
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
 from rdlib.figures.paths import CHANNELS, alternative, by_variance, paths_of_an_image
+from rdlib.images import load
+from rdlib.images.dataset import Dataset
 from rdlib.measure import paths_record as observation_record
-from rdlib.measure.paths import Observed
+from rdlib.measure.paths import Observed, finished
 from rdlib.models import STAGES
 from rdlib.runs.store import Store
 
+PUBLISHED = "published"
+STUDENT, TEACHER = "digits-plain-50-jointrd", "digits-resnet-50"
 WIDE: dict[str, Any] = {"style": UNCUT, "layout": {"width": "44em", "max_width": "100%"}}
 
 
 class PathsPanel(Panel):
-    """`source` (the record of `store`, or the live training of `training` once there is one), `image`, `epoch`,
-    `stage` and `first` (of the channels shown, which are ordered by the teacher's variance) decide what is drawn.
+    """`source` (the record of `store`, the live training of `training` once there is one, or the published networks,
+    seen after their last epoch alone), `image`, `epoch`, `stage` and `first` (of the channels shown, which are ordered
+    by the teacher's variance) decide what is drawn.
     """
 
     name = "paths"
@@ -33,7 +38,7 @@ class PathsPanel(Panel):
         slider = partial(widgets.IntSlider, **WIDE)
         ranked = "channels from rank (by the teacher's variance)"
         epoch = widgets.SelectionSlider(options=[("0", 0)], description="after epoch", **WIDE)
-        self.source = self.add("source", choice("training", [("the recorded training", RECORDED)]), self.switch)
+        self.source = self.add("source", choice("training", self.sources()), self.switch)
         self.epoch = self.add("epoch", epoch, self.show)
         self.image = self.add("image", slider(0, 0, 0, description="test image"), self.show)
         self.stage = self.add("stage", slider(1, 1, STAGES, description="maps after stage"), self.restage)
@@ -75,11 +80,13 @@ class PathsPanel(Panel):
         self.say("")
 
     def observed(self) -> Observed:
-        """Of the source that is chosen. Raises RecordError where its record is missing or damaged."""
-        if self.source.value == RECORDED and RECORDED not in self.seen:
-            self.seen[RECORDED] = observation_record.recorded(self.profile, self.store)
+        """Of the source that is chosen. Raises RecordError or DeployError where it is missing or damaged."""
+        source = self.source.value
+        if source not in self.seen:
+            found = published() if source == PUBLISHED else observation_record.recorded(self.profile, self.store)
+            self.seen[source] = found
             self.name_sources()
-        return self.seen[self.source.value]
+        return self.seen[source]
 
     @guarded
     def follow(self, observed: Observed) -> None:
@@ -108,9 +115,26 @@ class PathsPanel(Panel):
 
     def name_sources(self) -> None:
         """List the trainings there are."""
-        recorded = self.seen[RECORDED].name if RECORDED in self.seen else "the recorded training"
-        live = [(self.seen[LIVE].name, LIVE)] if LIVE in self.seen else []
         chosen = self.source.value
         with self.quietly(), self.source.hold_sync():
-            self.source.options = [(recorded, RECORDED), *live]
+            self.source.options = self.sources()
             self.source.value = chosen
+
+    def sources(self) -> list[tuple[str, str]]:
+        """The trainings there are, by name; those that nobody has looked at yet without the details."""
+        names = {RECORDED: "the recorded training", PUBLISHED: f"published: {STUDENT}"}
+        names |= {source: observed.name for source, observed in self.seen.items()}
+        return [(names[source], source) for source in (RECORDED, LIVE, PUBLISHED) if source in names]
+
+
+def published() -> Observed:
+    """The published student of JointRD and its teacher. Raises DeployError where one is missing or damaged."""
+    from rdlib.deploy.hub import from_pretrained  # with what it needs, a second that the other sources need not wait
+
+    student, teacher = from_pretrained(STUDENT), from_pretrained(TEACHER)
+    images, record = load(student.about["dataset"]), student.trained
+    assert isinstance(images, Dataset)
+    assert record is not None
+    run = record.run
+    name = f"{run.dataset}, published: {STUDENT}, learning rate {run.recipe.learning_rate:g}, seed {run.seed}"
+    return finished(student, teacher, images, run.recipe.epochs, name)

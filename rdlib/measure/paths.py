@@ -14,7 +14,7 @@ from rdlib.errors import ConfigError
 from rdlib.images.dataset import Dataset, Split
 from rdlib.measure.gradients import undisturbed
 from rdlib.methods import JointRD
-from rdlib.models import STAGES
+from rdlib.models import STAGES, StagedResNet
 
 PATHS = ("own", *(f"mixed {k}" for k in range(1, STAGES)), "teacher")
 
@@ -52,6 +52,15 @@ def observe(method: JointRD, images: Tensor, epoch: int) -> Observation:
         mixed = [method.teacher.tail(method.enter(i, student[i]), i + 1)[0] for i in range(STAGES - 1)]
         own, theirs = method.student.classify(student[-1]), method.teacher.classify(teacher[-1])
     return Observation(epoch, tuple(student), tuple(teacher), torch.stack([own, *mixed, theirs]))
+
+
+def finished(student: StagedResNet, teacher: StagedResNet, images: Dataset, epoch: int, name: str) -> Observed:
+    """Two trained networks, seen once, after their last epoch, on the images of `chosen`. Of JointRD's own layers none
+    is needed: a feature map enters the teacher as it is."""
+    with torch.random.fork_rng(devices=[]):
+        method = JointRD(student, teacher)
+    seen = images.test.take(chosen(images))
+    return Observed(name, seen, images.classes, [observe(method, images.normalise(seen.images), epoch)])
 
 
 def chosen(images: Dataset) -> Tensor:

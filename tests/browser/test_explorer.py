@@ -240,11 +240,11 @@ def test_the_paths_of_a_live_student_can_be_followed(panel: PanelOnPage) -> None
     epochs = training.control("epochs")
     epochs.go(2 - epochs.bounds[0])
     source, recorded = panel.control("source"), panel.picture
-    assert source.count == 1, "a live training can be followed before there is one"
+    assert source.count == 2, "a live training can be followed before there is one"
     assert "can be followed" not in panel.message
     training.part("train").click()
     panel.wait(SAYS, "can be followed", TEACHER_WITHIN, "does not offer to follow the live training")
-    assert source.count == 2
+    assert source.count == 3
     assert source.answered(1)
     assert panel.picture[1] != recorded[1]
     panel.sheet.shoot("followed")

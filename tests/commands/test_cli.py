@@ -90,6 +90,7 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["train", "--method", "JointRD", "--option", "m_min=half"], "m_min of JointRD is a float"),
         (["train", "--option", "m_min"], "'m_min' is not NAME=VALUE"),
         (["train", "--device", "abacus"], "abacus"),
+        (["publish", "mnist"], "nothing to publish is called 'mnist': choose from cifar10-small, "),
         (["data", "prepare", "mnist"], "add --from FOLDER for 'mnist'"),
         (["data", "prepare", "mine", "--from", "absent"], "no train/"),
         (["data", "prepare", "mine", "--from", "absent.npz"], "absent.npz cannot be read (No such file or directory)"),

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from rdlib.deploy.hub import names
+from rdlib.errors import DeployError
 from rdlib.experiments.profiles import PROFILES
-from rdlib.explorer.paths import LIVE, RECORDED, PathsPanel
+from rdlib.explorer.paths import LIVE, PUBLISHED, RECORDED, STUDENT, TEACHER, PathsPanel
 from rdlib.figures.paths import (
     DOTS,
     GAP,
@@ -20,9 +22,13 @@ from rdlib.figures.paths import (
     probabilities,
     tiled,
 )
+from rdlib.images import load
 from rdlib.images.dataset import Split
 from rdlib.measure import paths_record as observation_record
 from rdlib.measure.paths import Observation, Observed
+from rdlib.models import resnet
+from rdlib.recipe import Recipe
+from rdlib.runs.run import Run
 
 QUICK = PROFILES["quick"]
 SHAPES = ((4, 16), (16, 8), (32, 4), (64, 2))  # channels and side after each stage
@@ -133,7 +139,8 @@ def expected(panel, moment, image, stage, first=1):
 
 def test_it_begins_in_the_middle_of_what_was_recorded_and_reaches_all_of_it(panel):
     expected(panel, 2, 0, 1)
-    assert panel.source.options == (("digits, recorded: a plain network, learning rate 0.9, seed 0", RECORDED),)
+    recorded = ("digits, recorded: a plain network, learning rate 0.9, seed 0", RECORDED)
+    assert panel.source.options == (recorded, (f"published: {STUDENT}", PUBLISHED))
     assert panel.epoch.options == (("0", 0), ("1", 1), ("3", 2), ("8", 3))
     assert (panel.image.min, panel.image.max, panel.stage.min, panel.stage.max) == (0, 19, 1, 4)
     assert panel.message.value == ""
@@ -179,6 +186,56 @@ def test_a_damaged_record_is_told(recorded):
     path.write_bytes(path.read_bytes()[:-5])
     panel = PathsPanel(recorded)
     assert "paths-quick.safetensors cannot be read" in panel.message.value
+
+
+# --- the published networks
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Networks to stand for the published ones: loading those is tested where they are published."""
+    made = {}
+    for name, shortcuts in ((STUDENT, "none"), (TEACHER, "all")):
+        made[name] = resnet(18, 10, shortcuts, width=4).eval()
+        made[name].about = {"dataset": "digits"}
+        made[name].trained = SimpleNamespace(run=Run("digits", "Supervised", 18, 4, shortcuts, 0, Recipe(epochs=7)))
+    monkeypatch.setattr("rdlib.deploy.hub.from_pretrained", made.__getitem__)
+    return made
+
+
+def test_the_published_networks_are_seen_after_their_last_epoch(panel, untrained):
+    before, state = panel.picture.png, torch.random.get_rng_state()
+    panel.source.value = PUBLISHED
+    expected(panel, 0, 0, 1)
+    assert panel.epoch.options == (("7", 0),)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert panel.source.options[1] == (f"digits, published: {STUDENT}, learning rate 0.1, seed 0", PUBLISHED)
+    seen = panel.observed()
+    images = load("digits").normalise(seen.images.images)
+    (last,) = seen.observations
+    with torch.no_grad():
+        for path, network in ((0, untrained[STUDENT]), (4, untrained[TEACHER])):
+            torch.testing.assert_close(last.logits[path], network.eval()(images))
+        mixed = untrained[TEACHER].tail(untrained[STUDENT].head(images, 1), 1)[0]
+        torch.testing.assert_close(last.logits[1], mixed)
+    panel.source.value = RECORDED
+    assert panel.picture.png == before
+
+
+def test_published_networks_that_are_not_there_are_told(panel, monkeypatch):
+    def none(name):
+        raise DeployError(f"no published network is called {name!r}")
+
+    monkeypatch.setattr("rdlib.deploy.hub.from_pretrained", none)
+    panel.source.value = PUBLISHED
+    assert panel.message.value == "no published network is called &#x27;digits-plain-50-jointrd&#x27;"
+    assert panel.picture.png == b""
+    panel.source.value = RECORDED
+    assert panel.picture.png
+
+
+def test_they_are_among_those_that_come_with_rdlib():
+    assert {STUDENT, TEACHER} <= {*names()}
 
 
 # --- a live training
