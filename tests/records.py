@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rdlib.experiments import rows
 from rdlib.experiments.rows import Row, Teaching
-from rdlib.runs.run import Record, Run
+from rdlib.runs.run import Divergence, Record, Run
 from rdlib.runs.store import Store
 
 RESNET, PLAIN, JOINTRD = (rows.CROSS_ENTROPY, "all"), (rows.CROSS_ENTROPY, "none"), (rows.JOINTRD, "none")
@@ -16,6 +16,13 @@ def put(store: Store, run: Run, top1: float) -> None:
     path = store.record_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
+
+
+def put_diverged(store: Store, run: Run, epoch: int = 2) -> None:
+    path = store.record_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = {"seconds": 1.0, "protocol": "reduced"}
+    path.write_text(Record(run, {}, [], origin, Divergence(epoch, 1, "cross_entropy")).to_json())
 
 
 def put_row(store: Store, row: Row, *values: float) -> None:

@@ -54,7 +54,7 @@ def rivals(profile: Profile) -> list[Row]:
 
 
 def rivals_high_rate(profile: Profile) -> list[Row]:
-    """`compared` at the quick profile's own learning rate, at which some ways diverge and so have no record."""
+    """`compared` at the quick profile's own learning rate, at which some ways diverge."""
     return compared(profile) if profile.name == "quick" else []
 
 

@@ -19,7 +19,7 @@ from rdlib.experiments import transfers as transfer_rows
 from rdlib.experiments.comparisons import AT_RATE, RATE
 from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, make_row, three_rows
+from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, listed, make_row, three_rows
 from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import RESULTS, ROOT, Store
@@ -104,10 +104,16 @@ def runs_of(rows: Iterable[Row]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Last-epoch top-1 in percent over the seeds that have a record."""
+    """Last-epoch top-1 in percent over the seeds that finished, and how many diverged."""
 
     values: tuple[float, ...]
     wanted: int
+    diverged: int = 0
+
+    @classmethod
+    def of(cls, records: Sequence[Record], wanted: int) -> "Cell":
+        values = tuple(record.top1 for record in records if record.diverged is None)
+        return cls(values, wanted, len(records) - len(values))
 
     @property
     def mean(self) -> float:
@@ -119,27 +125,47 @@ class Cell:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
     @property
+    def done(self) -> int:
+        """How many of the seeds have a record, of whatever end."""
+        return len(self.values) + self.diverged
+
+    @property
     def whole(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.done == self.wanted
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has an accuracy: a mean over those that did not diverge would flatter."""
         return len(self.values) == self.wanted
 
     @property
     def count(self) -> str:
         """How many of the seeds have a record, e.g. "2/3"."""
-        return f"{len(self.values)}/{self.wanted}"
+        return f"{self.done}/{self.wanted}"
 
     def __str__(self) -> str:
-        if not self.values:
-            return ""
-        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if len(self.values) > 1 else "")
+        """E.g. "96.6 ± 1.0, 1 diverged"; "diverged" where all did."""
+        if self.diverged and self.diverged == self.wanted:
+            return "diverged"
+        spread = f" ± {self.std:.1f}" if len(self.values) > 1 else ""
+        return listed(
+            f"{self.mean:.1f}{spread}" if self.values else "", f"{self.diverged} diverged" if self.diverged else ""
+        )
 
 
-def records_of(row: Row, store: Store) -> list[Record]:
-    """The records a row has, in the order of its seeds."""
+def ended(row: Row, store: Store) -> list[Record]:
+    """Every record a row has, in the order of its seeds, those of runs that diverged too."""
     return [record for run in row.runs if (record := store.record(run)) is not None]
 
 
+def records_of(row: Row, store: Store) -> list[Record]:
+    """The records of a row's runs that finished, in the order of its seeds: those that have an accuracy."""
+    return [record for record in ended(row, store) if record.diverged is None]
+
+
 def cell(row: Row, store: Store) -> Cell:
-    return Cell(tuple(record.top1 for record in records_of(row, store)), len(row.runs))
+    return Cell.of(ended(row, store), len(row.runs))
 
 
 @cache
@@ -205,7 +231,8 @@ def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
         line: dict[str, Any] = {"cell": row.name}
         for run in row.runs:
             record = store.record(run)
-            line[f"seed {run.seed}"] = "" if record is None else f"{record.top1:.2f}"
+            known = "" if record is None else "diverged" if record.diverged is not None else f"{record.top1:.2f}"
+            line[f"seed {run.seed}"] = known
         lines.append(line)
     return pd.DataFrame(lines)
 

@@ -8,7 +8,7 @@ from rdlib.experiments import comparisons
 from rdlib.experiments.comparisons import Ablation
 from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, FEATURES, JOINTRD, Row, listed
-from rdlib.experiments.tables import Cell, fill_command, records_of, rows_of
+from rdlib.experiments.tables import Cell, cell, fill_command, records_of, rows_of
 from rdlib.measure import gradients_record as evidence_record
 from rdlib.measure import rival_costs
 from rdlib.measure.gradients import PARTS
@@ -156,7 +156,9 @@ def best_epochs(profile: Profile, store: Store) -> list[Reading]:
     for row in rows_of(profile, "ablations"):
         if row.depth == profile.depths[0] and row.teaching in (CROSS_ENTROPY, JOINTRD):
             curves = [[epoch["tune_top1"] for epoch in record.history] for record in records_of(row, store)]
-            gain = Cell(tuple(max(curve) - curve[-1] for curve in curves if curve), len(row.runs))
+            gain = Cell(
+                tuple(max(curve) - curve[-1] for curve in curves if curve), len(row.runs), cell(row, store).diverged
+            )
             ran = on_tune(replace(blank, reading=row.title), row, profile, store)
             found.append(ran.filled(gain, flatters(gain)))
     return found or [blank.untested]

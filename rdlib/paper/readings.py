@@ -54,11 +54,11 @@ class Reading:
         return replace(self, protocol="", verdict=NOT_RUN if self.fill else NOT_TESTED)
 
     def filled(self, cell: Cell, verdict: str) -> "Reading":
-        """With the mean of a cell over its seeds as its number; without a value it is not run."""
-        if not cell.values:
-            return replace(self, protocol="")
-        low, high = bounds(cell) if len(cell.values) >= LEAST else (math.nan, math.nan)
+        """With the mean of a cell over its seeds as its number; without a value it is not run, or all diverged."""
         fill = "" if cell.whole else self.fill
+        if not cell.values:
+            return replace(self, protocol="", fill=fill, verdict=UNDECIDED if cell.diverged else NOT_RUN)
+        low, high = bounds(cell) if len(cell.values) >= LEAST else (math.nan, math.nan)
         return replace(self, value=cell.mean, low=low, high=high, n=len(cell.values), verdict=verdict, fill=fill)
 
 

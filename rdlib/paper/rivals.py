@@ -14,7 +14,7 @@ from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
 from rdlib.experiments import rows as taught
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row, Teaching
-from rdlib.experiments.tables import Cell, fill_command, lean, records_of, rows_of
+from rdlib.experiments.tables import Cell, cell, fill_command, lean, records_of, rows_of
 from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
 from rdlib.paper.statistics import ABOVE, BELOW, LEAST, NOT_APART, bounds, interval, side
@@ -43,10 +43,11 @@ class Line:
     network: Mapping[str, Any] = field(default_factory=dict)
     to_fill: str = ""
     exact: bool = False
+    diverged: int = 0
 
     @property
     def cell(self) -> Cell:
-        return Cell(tuple(self.top1.values()), len(self.row.runs))
+        return Cell(tuple(self.top1.values()), len(self.row.runs), self.diverged)
 
     @property
     def adds(self) -> bool:
@@ -101,8 +102,9 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
         top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
         training = costs.get("ways", {}).get(rival_costs.key(same), {})
         network = costs["networks"][training["deploys"]] if training else {}
-        lacks = [train] * (len(top1) < len(row.runs)) + [measure] * (not training)
-        found.append(Line(row, top1, training, network, "; ".join(lacks)))
+        ours = cell(row, store)
+        lacks = [train] * (not ours.whole) + [measure] * (not training)
+        found.append(Line(row, top1, training, network, "; ".join(lacks), diverged=ours.diverged))
     return [found[0], rmnet_line(rows[0], store, costs, measure), *found[1:]] if rows else []
 
 
@@ -117,7 +119,9 @@ def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})
-    return Line(resnet, top1, training, network, "" if len(top1) == len(resnet.runs) else measure, exact=True)
+    gone = cell(resnet, store).diverged
+    to_fill = "" if len(top1) + gone == len(resnet.runs) else measure
+    return Line(resnet, top1, training, network, to_fill, exact=True, diverged=gone)
 
 
 def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
@@ -239,9 +243,11 @@ def says(of: Cell) -> str:
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
-    """The ways that have a record of every seed, the highest mean top-1 first: of the networks without additions, or of
+    """The ways of which every seed finished, the highest mean top-1 first: of the networks without additions, or of
     those with them."""
-    return sorted((line for line in found if line.adds == adds and line.cell.whole), key=lambda line: -line.cell.mean)
+    return sorted(
+        (line for line in found if line.adds == adds and line.cell.finished), key=lambda line: -line.cell.mean
+    )
 
 
 def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
@@ -257,8 +263,8 @@ def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
 
 def winners(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who is best without additions, who on the plain network itself, who with additions
-    at its cost, and who is above or below JointRD from scratch. Only ways that have a record of every seed count."""
-    if not found or not one_of(found, JOINTRD).cell.whole:
+    at its cost, and who is above or below JointRD from scratch. Only ways of which every seed finished count."""
+    if not found or not one_of(found, JOINTRD).cell.finished:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
     cut = [line for line in ranked(found, adds=True) if line.row.cut]
@@ -276,7 +282,9 @@ def winners(found: Sequence[Line]) -> list[str]:
         which = "; ".join(f"{line.name} {line.minus(jointrd).mean:+.1f}" for line in named)
         sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({which})' if which else ''}.")
     lacking = sum(not line.cell.whole for line in found)
-    return sentences + [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
+    gone = sum(line.cell.whole and not line.cell.finished for line in found)
+    sentences += [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
+    return sentences + [f"Not ranked, since a run diverged: {gone} of {len(found)} ways."] * (gone > 0)
 
 
 def against(line: Line, jointrd: Line) -> str:

@@ -22,10 +22,11 @@ def find(rows: Sequence[Row], depth: int, teaching: Teaching, shortcuts: str) ->
 
 
 def difference(row: Row, other: Row, store: Store) -> Cell:
-    """Paired over seeds: row minus other, in points of top-1; only seeds where both have a record count."""
+    """Paired over seeds: row minus other, in points of top-1; only seeds where both finished count."""
     pairs = [(store.record(a), store.record(b)) for a, b in zip(row.runs, other.runs, strict=True)]
-    gaps = tuple(a.top1 - b.top1 for a, b in pairs if a is not None and b is not None)
-    return Cell(gaps, len(row.runs))
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    gaps = tuple(a.top1 - b.top1 for a, b in both if a.diverged is None and b.diverged is None)
+    return Cell(gaps, len(row.runs), len(both) - len(gaps))
 
 
 def bounds(of: Cell) -> tuple[float, float]:
