@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from records import JOINTRD, PLAIN, RESNET, fill, put, put_diverged, put_row
 
+from rdlib.commands.publish import filled
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, SETS, only
@@ -20,8 +21,10 @@ from rdlib.experiments.tables import (
     fill_command,
     frame,
     in_store,
+    of_processors,
     paper,
     per_seed,
+    processors,
     records_of,
     reported,
     rows_of,
@@ -292,3 +295,22 @@ def test_a_cell_shows_and_counts_the_runs_that_diverged_and_averages_the_others(
     ours = cell(plain, store)
     assert (str(ours), ours.count, ours.whole, ours.values) == ("diverged", "3/3", True, ())
     assert difference(plain, resnet, store).values == ()
+
+
+def test_a_table_of_several_processors_says_so(store):
+    """A GPU is the processor of its runs; the oldest records of CPUs name no model."""
+    old, new = {"device": "cpu (x86_64, AVX512)"}, {"device": "cpu (x86_64, AVX2)", "processor": "AMD EPYC"}
+    gpu = {"device": "NVIDIA H200", "processor": "Intel(R) Xeon(R) Processor"}
+    row, other = table3(QUICK)[:2]
+    assert of_processors([row, other], store) == ""
+    for run in row.runs:
+        put(store, run, 90.0, new)
+    assert processors([row, row, other], store) == {"AMD EPYC": 3}, "a run that stands in two tables counts once"
+    assert of_processors([row, other], store) == ""
+    put(store, other.runs[0], 90.0, gpu)
+    put(store, other.runs[1], 90.0, old)
+    put_diverged(store, other.runs[2], origin=old)
+    said = "Runs of several processors: AMD EPYC (3), NVIDIA H200 (1), cpu (x86_64, AVX512) (2)."
+    assert of_processors([row, other], store) == said
+    page = filled("<!-- table 3 quick -->\n<!-- end -->", store)
+    assert page.endswith(f"|\n\n{said}\n<!-- end -->")
