@@ -36,7 +36,11 @@ class NotebookError(RdlibError):
 
 
 class NonFiniteLossError(RdlibError):
-    """A loss term became NaN or infinite; the message names epoch, step and term."""
+    """A loss term became NaN or infinite: in which epoch and step (from 1), and which; the message says so too."""
+
+    def __init__(self, sentence: str, epoch: int = 0, step: int = 0, term: str = ""):
+        super().__init__(sentence)
+        self.epoch, self.step, self.term = epoch, step, term
 
 
 class DeployError(RdlibError):

@@ -169,11 +169,13 @@ def run_epoch(
     seconds = time.perf_counter() - started
     bad = (~table.isfinite()).nonzero()
     if len(bad):
-        at, term = bad[0].tolist()
-        raise NonFiniteLossError(
-            f"the loss term {list(terms)[term]} became {table[at, term].item()} in epoch {index + 1}, step {at + 1}: "
+        at, which = bad[0].tolist()
+        term, value = list(terms)[which], table[at, which].item()
+        sentence = (
+            f"the loss term {term} became {value} in epoch {index + 1}, step {at + 1}: "
             f"lower the learning rate ({recipe.learning_rate}) or inspect the data"
         )
+        raise NonFiniteLossError(sentence, index + 1, at + 1, term)
     losses = dict(zip(terms, table.double().mean(0).tolist(), strict=True))
     return Epoch(index + 1, round(seconds, 3), 100 * hits / (seen * size), losses, rate)
 

@@ -49,7 +49,8 @@ class Raw:
 
     def __init__(self, root: Path):
         self.root = root
-        self.runs = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
+        every = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
+        self.runs = {name: body for name, body in every.items() if "diverged" not in body}
 
     def measured(self, name: str) -> dict:
         return json.loads((self.root / "measured" / name).read_text())

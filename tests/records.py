@@ -1,21 +1,30 @@
 """Records made by hand, of which only the accuracy matters."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 from rdlib.experiments import rows
 from rdlib.experiments.rows import Row, Teaching
-from rdlib.runs.run import Record, Run
+from rdlib.runs.run import Divergence, Record, Run
 from rdlib.runs.store import Store
 
 RESNET, PLAIN, JOINTRD = (rows.CROSS_ENTROPY, "all"), (rows.CROSS_ENTROPY, "none"), (rows.JOINTRD, "none")
+ORIGIN = {"seconds": 1.0, "protocol": "reduced"}
 
 
-def put(store: Store, run: Run, top1: float) -> None:
+def put(store: Store, run: Run, top1: float, origin: Mapping[str, Any] = MappingProxyType({})) -> None:
     metrics = {"test_top1": None, "test_top5": None, "tune_top1": None, "train_loss": 0.1}
     metrics[f"{run.recipe.holdout}_top1"] = top1
     path = store.record_path(run)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(Record(run, metrics, [], {"seconds": 1.0, "protocol": "reduced"}).to_json())
+    path.write_text(Record(run, metrics, [], ORIGIN | origin).to_json())
+
+
+def put_diverged(store: Store, run: Run, epoch: int = 2, origin: Mapping[str, Any] = MappingProxyType({})) -> None:
+    path = store.record_path(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(Record(run, {}, [], ORIGIN | origin, Divergence(epoch, 1, "cross_entropy")).to_json())
 
 
 def put_row(store: Store, row: Row, *values: float) -> None:

@@ -1,6 +1,6 @@
 """Train deep networks without shortcuts, keep their records, and print the tables.
 
-Exit code 1: a run failed or a cell disagrees; 2: bad input; 130: interrupted.
+Exit code 1: a run failed, that of `train` diverged, or a cell disagrees; 2: bad input; 130: interrupted.
 """
 
 import errno
@@ -98,10 +98,14 @@ def train(
     if found is not None and not again:
         require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))
         say(f"{run.id} is trained already: {describe(found)}")
-        return
-    say(f"{run.id}  {run.label}")
-    record = train_run(run, place, device)
-    say(f"{run.id}  {describe(record)}")
+    else:
+        say(f"{run.id}  {run.label}")
+        found = train_run(run, place, device)
+        say(f"{run.id}  {describe(found)}")
+    if found.diverged is not None:
+        say(f"{run.id} has a record that says so, and no weights: another run, such as one of a lower rate, may finish")
+        if is_first():  # torchrun kills the others as soon as one fails, and the first may be writing the record
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -125,8 +129,13 @@ def adopt(
 
 def say(line: str) -> None:
     """Print; under torchrun the first process alone does."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         console.print(line)
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks and writes: alone, or the first one under torchrun."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def parse_option(text: str) -> tuple[str, object]:

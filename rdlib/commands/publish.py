@@ -11,7 +11,7 @@ from rdlib.deploy import planner
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
 from rdlib.experiments.rows import CROSS_ENTROPY
-from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, rows_of
+from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, of_processors, rows_of
 from rdlib.figures import accuracy as figures
 from rdlib.files import write
 from rdlib.measure import int8, latency_record, memory, speedup
@@ -41,10 +41,12 @@ def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
     the way from the page to them."""
 
     def table(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(frame(profile(match['profile']), match['table'], store))}\n{match['end']}"
+        of, name = profile(match["profile"]), match["table"]
+        return f"{match[1]}{recorded(frame(of, name, store), of, name, store)}\n{match['end']}"
 
     def depths(match: re.Match[str]) -> str:
-        return f"{match[1]}{as_markdown(by_depth(profile(match['profile']), store))}\n{match['end']}"
+        of = profile(match["profile"])
+        return f"{match[1]}{recorded(by_depth(of, store), of, 'depth', store)}\n{match['end']}"
 
     def asked(match: re.Match[str]) -> str:
         if match["what"] == "findings":
@@ -57,6 +59,12 @@ def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
         return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
 
     return MEASURED.sub(measurement, ASKED.sub(asked, DEPTHS.sub(depths, TABLE.sub(table, text))))
+
+
+def recorded(shown: pd.DataFrame, of: Profile, table: str, store: Store) -> str:
+    """A table of runs as Markdown; a line beneath it says where they come from several processors."""
+    said = of_processors(rows_of(of, table), store)
+    return as_markdown(shown) + f"\n\n{said}" * bool(said)
 
 
 def by_depth(profile: Profile, store: Store) -> pd.DataFrame:

@@ -15,8 +15,10 @@ import pandas as pd
 from rdlib.commands.notebooks import NOTEBOOKS, execute_if_changed, parameters_of
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
+from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, as_text, cell, rows_of, runs_of
 from rdlib.images import load
+from rdlib.runs.run import Divergence
 from rdlib.runs.store import ROOT, Store
 from rdlib.runs.sweep import sweep
 
@@ -122,9 +124,11 @@ def compare(
     """Published against reproduced, cell by cell of one table or of all; `wanted` is the profile with the seeds that
     were reproduced.
 
-    "identical": every reproduced seed gave exactly its published value, as it should on an equal processor with equal
-    versions. Else "yes" where the mean of the reproduced seeds lies in the published seeds' prediction interval and
-    "NO" where it does not; "cannot tell" where that interval is wider than WIDE points; "missing" without a record.
+    "identical": every reproduced seed gave exactly its published value, or diverged at the same step, as it should on
+    an equal processor with equal versions. Else "yes" where the mean of the reproduced seeds lies in the published
+    seeds' prediction interval and "NO" where it does not; "cannot tell" where that interval is wider than WIDE points;
+    "missing" without a record. Where runs diverged: "NO" if all published seeds finished and a reproduced one did not,
+    or none did and a reproduced one does; "yes" if none does in either; else those that finished are compared.
 
     The interval is taken on the logit of the accuracy, so that it stays within 0 and 100 %, for n published and m
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the cell's own deviation, but at least what as many
@@ -133,19 +137,23 @@ def compare(
     data = load(profile.dataset, image_size=profile.recipe.image_size)
     counts = {"test": len(data.test), "tune": len(data.tune)}
     cells = [
-        (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced))
+        (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced), new)
         for row, new in zip(rows_of(profile, table), rows_of(wanted, table), strict=True)
     ]
-    several = [logits(old.values, images) for _, images, old, _ in cells if 1 < len(old.values) < ENOUGH]
+    several = [logits(old.values, images) for _, images, old, *_ in cells if 1 < len(old.values) < ENOUGH]
     freedom = sum(len(values) - 1 for values in several)
     pooled = sum(float(np.var(values)) * len(values) for values in several) / freedom if freedom else math.nan
     lines = []
-    for name, images, old, new in cells:
+    for name, images, old, new, row in cells:
         low, high = interval(old, len(new.values), images, pooled, freedom)
-        if len(new.values) < new.wanted or not old.values:
+        if not new.whole or not (old.values or old.diverged):
             verdict = "missing"
-        elif old.values[: len(new.values)] == new.values:
+        elif ends(row, published) == ends(row, reproduced):
             verdict = "identical"
+        elif (new.diverged and not old.diverged) or (new.values and not old.values):
+            verdict = "NO"
+        elif not old.values:
+            verdict = "yes"
         elif not high - low <= WIDE:
             verdict = "cannot tell"
         else:
@@ -162,6 +170,12 @@ def compare(
             }
         )
     return pd.DataFrame(lines)
+
+
+def ends(row: Row, store: Store) -> list[float | Divergence | None]:
+    """How each run of a row ended: with an accuracy, or where it diverged; None without a record."""
+    records = [store.record(run) for run in row.runs]
+    return [None if one is None else one.top1 if one.diverged is None else one.diverged for one in records]
 
 
 def interval(old: Cell, m: int, images: int, pooled: float, freedom: int) -> tuple[float, float]:

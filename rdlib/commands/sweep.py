@@ -57,9 +57,14 @@ def sweep(
             console.print(f"{run.id}  {run.label}: {describe(record) if record else 'missing'}")
         return
     todo = missing(runs, place)
-    console.print(f"{len(runs) - len(todo)} of {len(runs)} runs of {profile_name} are done, {len(todo)} to train")
+    gone = sum(place.diverged(run) for run in runs)
+    done = f"{len(runs) - len(todo)} of {len(runs)} runs of {profile_name} are done{f' ({gone} diverged)' * (gone > 0)}"
+    console.print(f"{done}, {len(todo)} to train")
     left = minutes and minutes - (time.monotonic() - began) / 60  # torch's import took some of them
     outcome = sweep_runs(runs, place, jobs, device, scheduler, left)
+    for record in outcome.trained:
+        if record.diverged is not None:
+            console.print(f"DIVERGED  {record.run.id}  {record.run.label}: {record.diverged}, as its record says")
     for run, sentence in outcome.failures.items():
         console.print(f"FAILED  {run.id}  {run.label}: {sentence}")
     if minutes is not None and (outcome.stopped or outcome.waiting):

@@ -4,6 +4,7 @@ Nothing here is typed by hand: our numbers come from records, reported ones from
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from rdlib.experiments import transfers as transfer_rows
 from rdlib.experiments.comparisons import AT_HIGH_RATE, HIGH_RATE, at_high_rate
 from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, make_row, three_rows
+from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, listed, make_row, three_rows
 from rdlib.images.sources import EVALUATED
 from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.recipe import PAPER_RECIPE
@@ -107,11 +108,21 @@ def runs_of(rows: Iterable[Row]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Cell:
-    """Last-epoch top-1 in percent over the seeds that have a record; images: how many each was evaluated on."""
+    """Last-epoch top-1 in percent over the seeds that finished, and how many diverged; images: how many each was
+    evaluated on."""
 
     values: tuple[float, ...]
     wanted: int
+    diverged: int = 0
     images: int | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[Record], wanted: int) -> "Cell":
+        """The cell of runs that are alike but for their seeds."""
+        values = tuple(record.top1 for record in records if record.diverged is None)
+        run = records[0].run if records else None
+        images = EVALUATED.get(run.dataset, {}).get(run.recipe.holdout) if run else None
+        return cls(values, wanted, len(records) - len(values), images)
 
     @property
     def mean(self) -> float:
@@ -123,29 +134,64 @@ class Cell:
         return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else float("nan")
 
     @property
+    def done(self) -> int:
+        """How many of the seeds have a record, of whatever end."""
+        return len(self.values) + self.diverged
+
+    @property
     def whole(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.done == self.wanted
+
+    @property
+    def finished(self) -> bool:
+        """Whether every seed has an accuracy: a mean over those that did not diverge would flatter."""
         return len(self.values) == self.wanted
 
     @property
     def count(self) -> str:
         """How many of the seeds have a record, e.g. "2/3"."""
-        return f"{len(self.values)}/{self.wanted}"
+        return f"{self.done}/{self.wanted}"
 
     def __str__(self) -> str:
-        if not self.values:
-            return ""
-        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if len(self.values) > 1 else "")
+        """E.g. "96.6 ± 1.0, 1 diverged"; "diverged" where all did."""
+        if self.diverged and self.diverged == self.wanted:
+            return "diverged"
+        spread = f" ± {self.std:.1f}" if len(self.values) > 1 else ""
+        return listed(
+            f"{self.mean:.1f}{spread}" if self.values else "", f"{self.diverged} diverged" if self.diverged else ""
+        )
 
 
-def records_of(row: Row, store: Store) -> list[Record]:
-    """The records a row has, in the order of its seeds."""
+def ended(row: Row, store: Store) -> list[Record]:
+    """Every record a row has, in the order of its seeds, those of runs that diverged too."""
     return [record for run in row.runs if (record := store.record(run)) is not None]
 
 
+def records_of(row: Row, store: Store) -> list[Record]:
+    """The records of a row's runs that finished, in the order of its seeds: those that have an accuracy."""
+    return [record for record in ended(row, store) if record.diverged is None]
+
+
 def cell(row: Row, store: Store) -> Cell:
-    run = row.runs[0]
-    images = EVALUATED.get(run.dataset, {}).get(run.recipe.holdout)
-    return Cell(tuple(record.top1 for record in records_of(row, store)), len(row.runs), images)
+    return Cell.of(ended(row, store), len(row.runs))
+
+
+def processors(rows: Iterable[Row], store: Store) -> Counter[str]:
+    """How many records of these rows each processor made: the GPU, else the CPU's model.
+
+    The oldest records do not name the model; they give the kind of CPU, such as "cpu (x86_64, AVX512)".
+    """
+    unique = {record.run.id: record.provenance for row in rows for record in ended(row, store)}
+    named = [(str(origin.get("device", "unknown")), origin.get("processor")) for origin in unique.values()]
+    return Counter(model if model and device.startswith("cpu") else device for device, model in named)
+
+
+def of_processors(rows: Iterable[Row], store: Store) -> str:
+    """A sentence for under a table whose runs several processors made, since they round differently; else empty."""
+    found = sorted(processors(rows, store).items())
+    counted = ", ".join(f"{name} ({count})" for name, count in found)
+    return f"Runs of several processors: {counted}." if len(found) > 1 else ""
 
 
 @cache
@@ -211,7 +257,8 @@ def per_seed(profile: Profile, table: str, store: Store) -> pd.DataFrame:
         line: dict[str, Any] = {"cell": row.name}
         for run in row.runs:
             record = store.record(run)
-            line[f"seed {run.seed}"] = "" if record is None else f"{record.top1:.2f}"
+            known = "" if record is None else "diverged" if record.diverged is not None else f"{record.top1:.2f}"
+            line[f"seed {run.seed}"] = known
         lines.append(line)
     return pd.DataFrame(lines)
 

@@ -42,7 +42,8 @@ STATISTICS = ("n", *PERCENT, "mixes")
 
 
 def catalogue(store: Store) -> tuple[pd.DataFrame, list[str]]:
-    """The readable records of a store as a table of COLUMNS, and one sentence for each record that is skipped.
+    """The readable records of a store as a table of COLUMNS, and one sentence for each record that is skipped, such as
+    that of a run that diverged.
 
     Accuracies in percent, seconds of training, train loss the sum of the last epoch's terms.
     """

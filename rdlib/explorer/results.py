@@ -206,8 +206,8 @@ class ResultsPanel(Panel):
 
 
 def skipped_in_short(skipped: list[str]) -> list[str]:
-    """The first record that could not be read, with its reason, and how many more."""
-    more = [f"{count(len(skipped) - 1, 'more record')} cannot be read either"] if len(skipped) > 1 else []
+    """The first record that is skipped, with its reason, and how many more."""
+    more = [f"{count(len(skipped) - 1, 'more record')} skipped"] if len(skipped) > 1 else []
     return [f"Skipped: {skipped[0]}", *more] if skipped else []
 
 

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import COMPARISONS, TABLES, Cell, fill_command, records_of, rows_of
+from rdlib.experiments.tables import COMPARISONS, TABLES, Cell, ended, fill_command, rows_of
 from rdlib.explorer.background import NETWORKS, BackgroundTraining, rows_for
 from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, wrapped
 from rdlib.figures.curves import Series, curves, heading, looks, of_epochs
@@ -120,19 +120,22 @@ class TrainingPanel(Panel):
         return [curve.run for curve in self.live.curves] if self.live else []
 
     def recorded(self) -> tuple[list[Series], int, str]:
-        """The records of both rows, the epochs of the longer, and which are missing."""
+        """The records of both rows, the epochs of the longer, and which are missing or diverged."""
         drawn, missing, one = [], [], self.seed.value
         rows = [cell.value for cell in self.cells]
         for row, table in zip(rows, self.tables, strict=True):
-            records = [record for record in records_of(row, self.store) if one in (ALL, record.run.seed)]
-            wanted = len(row.runs) if one == ALL else 1
-            if len(records) < wanted:
+            records = [record for record in ended(row, self.store) if one in (ALL, record.run.seed)]
+            told = Cell.of(records, len(row.runs) if one == ALL else 1)
+            if not told.whole:
                 command = fill_command(self.profile, table.value, self.store)
-                missing.append(f"{row.name}: {len(records)} of {wanted} recorded, fill it with `{command}`.")
-            told = Cell(tuple(record.top1 for record in records), wanted)
-            seeds = f"n = {len(records)}" if one == ALL else f"seed {one}"
-            legend = f"{row.runs[0].recipe.holdout} top-1 {told} % ({seeds})"
-            drawn.append((row, [record.history for record in records], legend))
+                missing.append(f"{row.name}: {told.done} of {told.wanted} recorded, fill it with `{command}`.")
+            missing += [
+                f"{row.name}, seed {record.run.seed}: {record.diverged}." for record in records if record.diverged
+            ]
+            finished = [record for record in records if record.diverged is None]
+            seeds = f"n = {len(finished)}" if one == ALL else f"seed {one}"
+            legend = f"{row.runs[0].recipe.holdout} top-1 {Cell.of(finished, told.wanted)} % ({seeds})"
+            drawn.append((row, [record.history for record in finished], legend))
         return series(drawn), max(row.runs[0].recipe.epochs for row in rows), " ".join(missing)
 
     def trained(self) -> tuple[list[Series], int, str]:

@@ -53,9 +53,9 @@ def teacher_of(run: Run, among: list[Row]) -> Run:
 def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line: None) -> None:
     """Train every run of `rows` again on one thread of the CPU and write what its stages are told after every epoch.
 
-    The record is written after each run; started again, finished runs of the same code are kept. Runs whose teacher
-    has no weights here are told and left out. Raises RecordError, before anything is trained, where the record cannot
-    be written, ConfigError for a profile without such runs or a data set that is not held in memory.
+    The record is written after each run; started again, finished runs of the same code are kept. Runs that diverged,
+    or whose teacher has no weights here, are told and left out. Raises RecordError, before anything is trained, where
+    the record cannot be written, ConfigError for a profile without such runs or a data set that is not held in memory.
     """
     among, code = rows(profile), code_digest()
     if not among:
@@ -67,6 +67,8 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
             teacher = teacher_of(run, among)
             if known.get(run.id, {}).get("code_sha256") == code:
                 tell(f"{run.label}: kept")
+            elif store.diverged(run):
+                tell(f"{run.label}: it diverged, left out")
             elif not store.has_weights(teacher):
                 tell(f"{run.label}: its teacher has no weights here, left out")
             else:

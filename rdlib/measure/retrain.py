@@ -58,10 +58,10 @@ def epochs(run: Run, images: Dataset, method: Method) -> Iterator[tuple[int, flo
 def weights_equal(network: nn.Module, record: Record | None, images: Dataset) -> bool | None:
     """Whether a network's weights are, byte for byte, those a record describes.
 
-    None where that cannot be asked: no record, or one made on another kind of processor, by another torch or, of a run
-    with a teacher, by other code of ours, which may round otherwise.
+    None where that cannot be asked: no record, one of a run that diverged, or one made on another kind of processor, by
+    another torch or, of a run with a teacher, by other code of ours, which may round otherwise.
     """
-    if record is None:
+    if record is None or record.diverged is not None:
         return None
     here, there = provenance(images, images.device, 1.0, 0), record.provenance
     asked = ["device", "threads", "versions", *(["processor"] if "processor" in there else [])]

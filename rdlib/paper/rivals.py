@@ -43,12 +43,12 @@ class Line:
     network: Mapping[str, Any] = field(default_factory=dict)
     to_fill: str = ""
     exact: bool = False
-
+    diverged: int = 0
     images: int | None = None  # that each was evaluated on
 
     @property
     def cell(self) -> Cell:
-        return Cell(tuple(self.top1.values()), len(self.row.runs), self.images)
+        return Cell(tuple(self.top1.values()), len(self.row.runs), self.diverged, self.images)
 
     @property
     def adds(self) -> bool:
@@ -102,8 +102,9 @@ def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | No
         top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
         training = costs.get("ways", {}).get(rival_costs.key(same), {})
         network = costs["networks"][training["deploys"]] if training else {}
-        lacks = [train] * (len(top1) < len(row.runs)) + [measure] * (not training)
-        found.append(Line(row, top1, training, network, "; ".join(lacks), images=cell(row, store).images))
+        ours = cell(row, store)
+        lacks = [train] * (not ours.whole) + [measure] * (not training)
+        found.append(Line(row, top1, training, network, "; ".join(lacks), False, ours.diverged, ours.images))
     return [found[0], rmnet_line(rows[0], store, costs, measure), *found[1:]] if rows else []
 
 
@@ -118,8 +119,9 @@ def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str
     teacher = next((one["teacher_flops"] for one in costs.get("ways", {}).values() if one["teacher_flops"]), 0)
     training = {"flops": 0, "teacher_flops": teacher} if costs else {}
     network = costs.get("networks", {}).get(RMNET, {})
-    lacks = "" if len(top1) == len(resnet.runs) else measure
-    return Line(resnet, top1, training, network, lacks, exact=True, images=cell(resnet, store).images)
+    ours = cell(resnet, store)
+    to_fill = "" if len(top1) + ours.diverged == len(resnet.runs) else measure
+    return Line(resnet, top1, training, network, to_fill, True, ours.diverged, ours.images)
 
 
 def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
@@ -235,9 +237,11 @@ def against(found: Sequence[Line], reference: Line) -> list[tuple[Estimate, floa
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
-    """The ways that have a record of every seed, the highest mean top-1 first: of the networks without additions, or of
+    """The ways of which every seed finished, the highest mean top-1 first: of the networks without additions, or of
     those with them."""
-    return sorted((line for line in found if line.adds == adds and line.cell.whole), key=lambda line: -line.cell.mean)
+    return sorted(
+        (line for line in found if line.adds == adds and line.cell.finished), key=lambda line: -line.cell.mean
+    )
 
 
 def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
@@ -264,8 +268,8 @@ SAYS = {YES: "Above", NO: "Below", UNDECIDED: "Undecided against"}
 
 def winners(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who has the highest mean without additions, on the plain network itself, and with
-    additions at its cost, and who is above or below JointRD. Only ways that have a record of every seed count."""
-    if not found or not one_of(found, JOINTRD).cell.whole:
+    additions at its cost, and who is above or below JointRD. Only ways of which every seed finished count."""
+    if not found or not one_of(found, JOINTRD).cell.finished:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
     cut = [line for line in ranked(found, adds=True) if line.row.cut]
@@ -282,4 +286,6 @@ def winners(found: Sequence[Line]) -> list[str]:
         which = "; ".join(f"{line.name} {gap.value:+.1f}" for line, gap in named)
         sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({which})' if which else ''}.")
     lacking = sum(not line.cell.whole for line in found)
-    return sentences + [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
+    gone = sum(line.cell.whole and not line.cell.finished for line in found)
+    sentences += [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)
+    return sentences + [f"Not ranked, since a run diverged: {gone} of {len(found)} ways."] * (gone > 0)

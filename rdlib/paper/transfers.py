@@ -54,7 +54,9 @@ def tuning(profile: Profile, store: Store) -> pd.DataFrame:
         cells = {one.rate: cell(one.row, store) for one in group}
         head = {"task": task, "start": START[start], "network": network, "images": images}
         printed = {
-            f"{rate:g}": f"{ours.mean:.1f}{' *' * (rate == best(cells))}" if ours.values else ""
+            f"{rate:g}": str(ours)
+            if ours.diverged or not ours.values
+            else f"{ours.mean:.1f}{' *' * (rate == best(cells))}"
             for rate, ours in cells.items()
         }
         found.append(head | printed | progress(cells.values(), profile, "transfer-tune", store))
@@ -64,7 +66,7 @@ def tuning(profile: Profile, store: Store) -> pd.DataFrame:
 
 def progress(cells: Collection[Cell], profile: Profile, table: str, store: Store) -> dict[str, str]:
     """How many of the runs of these cells have a record, and what makes the others."""
-    have, wanted = sum(len(one.values) for one in cells), sum(one.wanted for one in cells)
+    have, wanted = sum(one.done for one in cells), sum(one.wanted for one in cells)
     return {"n": f"{have}/{wanted}", "to fill": "" if have == wanted else fill_command(profile, table, store)}
 
 
@@ -78,10 +80,12 @@ def by_task(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def best(tried: Mapping[float, Cell]) -> float | None:
-    """The rate with the highest mean on the tune split, the lower one of equals; None until all have their records."""
+    """The rate with the highest mean on the tune split, the lower one of equals, of those at which no run diverged;
+    None until all have their records."""
     if not all(one.whole for one in tried.values()):
         return None
-    return max(sorted(tried), key=lambda rate: tried[rate].mean, default=None)
+    finished = sorted(rate for rate, one in tried.items() if one.finished)
+    return max(finished, key=lambda rate: tried[rate].mean, default=None)
 
 
 def chosen(profile: Profile, task: Task, store: Store) -> dict[tuple[str, str], tuple[float, float]]:

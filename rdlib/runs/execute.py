@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rdlib.distributed import joined, require_agreement, shard
-from rdlib.errors import ConfigError, RecordError
+from rdlib.errors import ConfigError, NonFiniteLossError, RecordError
 from rdlib.files import sha256_of
 from rdlib.images import load
 from rdlib.images.dataset import Images
@@ -20,7 +20,7 @@ from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.rivals.register import METHODS
 from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
-from rdlib.runs.run import Record, Run, defaults_of
+from rdlib.runs.run import Divergence, Record, Run, defaults_of
 from rdlib.runs.store import Store
 from rdlib.step import FAST
 from rdlib.train import Epoch, evaluate, fit
@@ -61,8 +61,11 @@ def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method
 def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
     """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
 
+    A run that diverges leaves a record that says so, and no weights.
+
     device: by default CUDA where there is one. Under torchrun all processes call this and share the run; the first
-    one writes. Raises before training when the store cannot be written, or the processes differ in code or data.
+    one writes. Raises before training when the store cannot be written, or the processes differ in code or data, and
+    RecordError after it where the run has a record and one of the two diverged, the other not.
     """
     store.require_writable()
     checkpoint = store.checkpoint_path(run)
@@ -75,19 +78,48 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
         told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
-        epochs = list(fit(method, images, run.recipe, seed=run.seed, **told))
-        test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
-        metrics = {
-            "test_top1": test.top1 if test else None,
-            "test_top5": test.top5 if test else None,
-            "tune_top1": epochs[-1].tune_top1,
-            "train_loss": sum(epochs[-1].losses.values()),
-        }
-        record = Record(run, metrics, [tidy(epoch) for epoch in epochs], made_by(run, store, images, epochs, device))
+        epochs: list[Epoch] = []
+        metrics: dict[str, float | None] = {}
+        diverged = None
+        try:
+            for epoch in fit(method, images, run.recipe, seed=run.seed, **told):
+                epochs.append(epoch)
+            metrics = metrics_of(run, method, images, epochs[-1])
+        except NonFiniteLossError as error:  # on every rank, since the terms were added up over all
+            diverged = Divergence(error.epoch, error.step, error.term)
+        origin = made_by(run, store, images, epochs, device)
+        record = stands = Record(run, metrics, [tidy(epoch) for epoch in epochs], origin, diverged)
         if shard().rank == 0:
-            record = store.save(record, method.student)
+            stands = store.save(record, method.student if diverged is None else None)
             checkpoint.unlink(missing_ok=True)
-        return record
+            require_same_end(record, stands)
+        return stands
+
+
+def metrics_of(run: Run, method: Method, images: Images[Any], last: Epoch) -> dict[str, float | None]:
+    """What a record says of the student after its last epoch."""
+    test = evaluate(method.student, images, images.test) if run.recipe.holdout == "test" else None
+    return {
+        "test_top1": test.top1 if test else None,
+        "test_top5": test.top5 if test else None,
+        "tune_top1": last.tune_top1,
+        "train_loss": sum(last.losses.values()),
+    }
+
+
+def require_same_end(record: Record, stands: Record) -> None:
+    """Raise RecordError where a repeated run diverged and the one whose record stands did not, or the reverse."""
+    name = record.run.id
+    if record.diverged is not None and stands.diverged is None:
+        raise RecordError(
+            f"run {name} {record.diverged} here, and by its record, which stands, it finished: "
+            f"train it where that was made ({stands.provenance.get('device')})"
+        )
+    if record.diverged is None and stands.diverged is not None:
+        raise RecordError(
+            f"run {name} finished here with {record.split} top-1 {record.top1:.1f} %, and by its record, which stands, "
+            f"it {stands.diverged}: no weights were kept; to replace the record delete it, then train"
+        )
 
 
 @contextlib.contextmanager
@@ -166,7 +198,7 @@ def tidy(epoch: Epoch) -> dict[str, Any]:
 def made_by(run: Run, store: Store, images: Images[Any], epochs: list[Epoch], device: torch.device) -> dict[str, Any]:
     """Provenance of a training, with the weights that taught it and the protocol it followed."""
     split = images.trained_on(run.recipe, run.seed)
-    worked = run.recipe.epochs * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
+    worked = len(epochs) * (len(split) // run.recipe.batch_size) * run.recipe.batch_size
     origin = provenance(images, device, sum(epoch.seconds for epoch in epochs), worked)
     if (taught_by := teacher_of(run, store)) is not None:
         origin["teacher_weights_sha256"] = sha256_of(store.weights_path(taught_by))
@@ -185,8 +217,11 @@ def is_the_papers(run: Run) -> bool:
 
 
 def with_weights(run: Run, store: Store, say: Callable[[str], None]) -> StagedResNet:
-    """The trained student of a recorded run; weights that are not here are trained again, the teacher's first."""
-    if not store.has_weights(run):
+    """The trained student of a recorded run; weights that are not here are trained again, the teacher's first.
+
+    Raises ConfigError for a run that diverged.
+    """
+    if not store.has_weights(run) and not store.diverged(run):
         if (taught_by := teacher_of(run, store)) is not None:
             with_weights(taught_by, store, say)
         say(f"the weights of {run.id} are not here, training them again: {run.label}")

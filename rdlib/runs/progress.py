@@ -18,7 +18,8 @@ from rdlib.train import kept_epochs
 
 
 def describe(record: Record) -> str:
-    return f"{record.split} top-1 {record.top1:.1f} %, {record.provenance['seconds']:.0f} s"
+    how = f"{record.split} top-1 {record.top1:.1f} %" if record.diverged is None else str(record.diverged)
+    return f"{how}, {record.provenance['seconds']:.0f} s"
 
 
 def duration(seconds: float) -> str:
@@ -87,10 +88,13 @@ class Status:
         self.since[run] = time.monotonic()
 
     def ended(self, run: Run, sentence: str, record: Record | None = None) -> None:
-        """Print a line for a run that is done, and left a record, or failed (it may never have started)."""
+        """Print a line for a run that is done, and left a record, or failed (it may never have started).
+
+        One that diverged tells nothing of the time, for most of its arithmetic was never done.
+        """
         began = self.since.pop(run, None)
         self.waiting.discard(run)
-        if record is not None and began is not None:
+        if record is not None and record.diverged is None and began is not None:
             seconds = sum(epoch["seconds"] for epoch in record.history[self.kept[run] :])
             besides = time.monotonic() - began - seconds
             if besides >= 0:  # else another sweep trained it

@@ -19,7 +19,7 @@ from rdlib.runs.store import ROOT
 
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
-    """What a record says of its making; `images` were worked on in `seconds`."""
+    """What a record says of its making; `images` were worked on in `seconds` (0 where no epoch was finished)."""
     import torchvision  # two seconds, and only records ask for it
 
     if device.type == "cuda":
@@ -29,7 +29,7 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
         memory = peak_resident_bytes()
     return code_origin() | {
         "seconds": round(seconds, 3),
-        "images_per_second": round(images / seconds, 1),
+        "images_per_second": round(images / seconds, 1) if seconds else None,
         "device": name,
         "processor": processor()[0],
         "threads": torch.get_num_threads(),

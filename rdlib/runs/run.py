@@ -15,7 +15,8 @@ from rdlib.models import DEPTHS, Shortcuts, StagedResNet, Stem, resnet
 from rdlib.recipe import Holdout, Recipe
 from rdlib.rivals.register import METHODS
 
-SCHEMA = 1
+SCHEMA = 1  # of a run that finished
+SCHEMA_DIVERGED = 2  # another, so that an rdlib that knows only finished runs says "update" and looks for no accuracy
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,29 @@ def like(default: object, value: Any, what: str) -> Any:
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """Where a run's loss was no longer finite: epoch and step, from 1, and the first such term."""
+
+    epoch: int
+    step: int
+    term: str
+
+    def __str__(self) -> str:
+        return f"diverged in epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
 class Record:
-    """What a finished run left: its value, last-epoch metrics (percent), the whole curve, and where it came from."""
+    """What a run left: its value, last-epoch metrics (percent), the whole curve, and where it came from.
+
+    A run that diverged has no metrics and no weights; its history ends with the last epoch that it finished.
+    """
 
     run: Run
     metrics: dict[str, float | None]
     history: list[dict[str, Any]]
     provenance: dict[str, Any]
+    diverged: Divergence | None = None
 
     @property
     def split(self) -> Holdout:
@@ -145,14 +162,17 @@ class Record:
 
     @property
     def top1(self) -> float:
-        """Last-epoch top-1 accuracy in percent on `split`."""
+        """Last-epoch top-1 accuracy in percent on `split`. Raises RecordError for a run that diverged."""
+        if self.diverged is not None:
+            raise RecordError(f"run {self.run.id} {self.diverged}, so it has no accuracy: leave it out")
         return float(cast(float, self.metrics[f"{self.split}_top1"]))
 
     def to_json(self) -> str:
         body = {
             "id": self.run.id,
-            "schema": SCHEMA,
+            "schema": SCHEMA if self.diverged is None else SCHEMA_DIVERGED,
             "run": self.run.value,
+            **({} if self.diverged is None else {"diverged": asdict(self.diverged)}),
             "metrics": self.metrics,
             "history": self.history,
             "provenance": self.provenance,
@@ -169,13 +189,16 @@ class Record:
         try:
             body = json.loads(path.read_text())
             claimed = body.pop("digest")
-            if body["schema"] != SCHEMA:
-                raise RecordError(f"{named} has schema {body['schema']}, this rdlib reads {SCHEMA}: update rdlib")
+            known = (SCHEMA, SCHEMA_DIVERGED)
+            if body["schema"] not in known:
+                reads = " and ".join(map(str, known))
+                raise RecordError(f"{named} has schema {body['schema']}, this rdlib reads {reads}: update rdlib")
             if digest(body) != claimed or path.stem != body["id"]:
                 raise RecordError(f"{named} does not match its own digest, so a field was changed: {restore}")
             run = Run.from_value(body["run"])
             if run.id != body["id"]:
                 raise RecordError(f"{named} holds run {run.id}, so a field of the run was changed: {restore}")
-            return cls(run, body["metrics"], body["history"], body["provenance"])
+            diverged = Divergence(**body["diverged"]) if body["schema"] == SCHEMA_DIVERGED else None
+            return cls(run, body["metrics"], body["history"], body["provenance"], diverged)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{named} cannot be read ({error}): {restore}") from error

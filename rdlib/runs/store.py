@@ -1,8 +1,8 @@
 """A store: a folder of records and weights, written so that nothing is ever half there or overwritten.
 
 It has `runs/<dataset>/<id>.json` (records, committed) and `weights/<dataset>/<id>.safetensors` (and checkpoints;
-git-ignored). Weights made again that differ have their record in `repeated/` (git-ignored too). `results/` is the
-published store.
+git-ignored). Weights made again that differ have their record in `repeated/` (git-ignored too). A run that diverged
+has a record and no weights. `results/` is the published store.
 """
 
 import shlex
@@ -57,12 +57,22 @@ class Store:
             )
         return Record.read(path).run
 
+    def diverged(self, run: Run) -> bool:
+        """Whether the run's record says that it diverged."""
+        record = self.record(run)
+        return record is not None and record.diverged is not None
+
     def has_weights(self, run: Run) -> bool:
         return self.weights_path(run).exists()
 
     def network(self, run: Run) -> StagedResNet:
         """The trained student of a run, on the CPU, in eval mode; weights must be those a record of it describes."""
         record, path = self.record(run), self.weights_path(run)
+        if record is not None and record.diverged is not None:
+            raise ConfigError(
+                f"run {run.id} {record.diverged}, so it has no weights to teach with or to export: take another run, "
+                "such as one of a lower learning rate"
+            )
         if record is None or not path.exists():
             raise ConfigError(f"run {run.id} has no trained weights here: `python -m rdlib train --again {run.id}`")
         repeated = self.repeated_path(run)
@@ -90,13 +100,23 @@ class Store:
                     "make it writable or choose another --store"
                 ) from error
 
-    def save(self, record: Record, network: StagedResNet) -> Record:
+    def save(self, record: Record, network: StagedResNet | None) -> Record:
         """Weights first, then the record, both atomic: weights are never without a record that describes them.
 
         A record, once there, stands. Where a run is repeated, e.g. on another GPU for its lost weights, and rounds
-        otherwise, the new weights' own record goes to `repeated/`. Returns the record that stands.
+        otherwise, the new weights' own record goes to `repeated/`; where one of the two diverged and the other did
+        not, nothing is written. Returns the record that stands.
+
+        network: None of a run that diverged.
         """
         run, old = record.run, self.record(record.run)
+        if old is not None and (old.diverged is None) != (network is not None):
+            return old
+        if network is None:
+            if old is None:
+                self.weights_path(run).unlink(missing_ok=True)  # whose record somebody deleted
+                write(self.record_path(run), record.to_json())
+            return old or record
         with whole(self.weights_path(run)) as temporary:
             save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
             record.provenance["weights_sha256"] = sha256_of(temporary)

@@ -39,11 +39,12 @@ def require_success(outcome: Outcome) -> None:
 
 def missing(runs: Sequence[Run], store: Store) -> list[Run]:
     """The runs still to train: those without a record, and teachers whose weights a missing student needs; a network
-    to transfer may have had a teacher itself."""
+    to transfer may have had a teacher itself. One that diverged is done, and has no weights to be made again."""
     todo = [run for run in runs if store.record(run) is None]
     while True:
         needed = {run.teacher for run in todo}
         more = [run for run in runs if run.id in needed and run not in todo and not store.has_weights(run)]
+        more = [run for run in more if not store.diverged(run)]
         if not more:
             return [run for run in runs if run in todo]
         todo += more
@@ -61,7 +62,9 @@ def sweep(
 
     The next run to start is always the first of the list whose teacher is trained. Killed and started again, the sweep
     goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
-    failed teacher are noted too. Raises RecordError when the store cannot be written, ConfigError for bad arguments.
+    failed teacher are noted too. A run that diverges is no failure, its record says so; its
+    students, which need its weights, fail. Raises RecordError when the store cannot be written, ConfigError for bad
+    arguments.
 
     minutes: from this call, after which whatever still trains is stopped: its finished epochs are in its checkpoint,
     the one under way is lost. A run that would not finish by then, at the speed of those that did, is not started; as

@@ -42,7 +42,7 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
     torch.set_num_threads(1)
     try:
         done = store.record(run)  # another sweep may have trained it since this one began
-        if done is not None and store.has_weights(run):
+        if done is not None and (done.diverged is not None or store.has_weights(run)):
             return done
         return train(run, store, device, progress=False)
     except RdlibError as error:

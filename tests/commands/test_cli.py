@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rdlib.commands import measure as measure_command
 from rdlib.commands.sweep import left_over
 from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import DataError
+from rdlib.experiments.profiles import SMOKE
 from rdlib.experiments.rows import SETS
 from rdlib.images.published import GET, IMAGENET
 from rdlib.images.sources import KNOWN
@@ -182,6 +184,46 @@ def test_a_sweep_with_failures_lists_them_and_exits_with_1(command, store, monke
     assert len(failures) == 11
     assert sum("the dog ate the images" in line for line in failures) == 5
     assert sum(re.search("its teacher .* failed", line) is not None for line in failures) == 6
+
+
+def test_a_sweep_says_what_diverged_and_is_done_with_it(command, store, monkeypatch):
+    """Diverged runs are no failure; what they would have taught is."""
+    absurd = replace(SMOKE.trained(learning_rate=10.0, weight_decay=100.0, schedule="step"), seeds=(0,))
+    monkeypatch.setattr("rdlib.commands.sweep.profile", lambda name, seeds: absurd)
+    words = f"sweep smoke --only plain --jobs 1 --store {store.root} --device cpu".split()
+    code, out, _ = command(*words)
+    (record,) = store.records()
+    line = f"DIVERGED  {record.run.id}  {record.run.label}: diverged in epoch 1, as its record says"
+    assert (code, out.splitlines()[-1], out.count("DIVERGED")) == (0, line, 1)
+    code, out, _ = command(*words)
+    assert (code, out) == (0, "1 of 1 runs of smoke are done (1 diverged), 0 to train\n")
+    assert f"{record.run.id}  {record.run.label}: diverged in epoch 1, " in command(*words, "--list")[1]
+
+    code, out, _ = command(*(word.replace("plain", "three") for word in words))
+    assert code == 1
+    assert out.splitlines()[0] == "1 of 3 runs of smoke are done (1 diverged), 2 to train"
+    assert [line.split()[0] for line in out.splitlines()[-2:]] == ["DIVERGED", "FAILED"]
+    assert re.search(r"FAILED .* JointRD.*: run \w+ diverged in epoch 1, so it has no weights to teach with", out)
+
+
+def test_a_training_that_diverges_is_recorded_and_exits_with_1(command, store, tiny_runs):
+    arguments = small(store, "--learning-rate", "1e20")
+    code, out, err = command(*arguments)
+    (record,) = store.records()
+    name = record.run.id
+    said = f"{name} has a record that says so, and no weights: another run, such as one of a lower rate, may finish"
+    assert (code, out.splitlines()[-1]) == (1, said)
+    assert "Error" not in err
+    assert out.splitlines()[-2].startswith(f"{name}  diverged in epoch 1, ")
+    code, out, _ = command(*arguments)
+    assert (code, out.splitlines()[-1]) == (1, said)
+    assert out.startswith(f"{name} is trained already: diverged in epoch 1, ")
+    assert command("train", "--again", name, "--store", str(store.root), "--device", "cpu")[0] == 1
+    assert '"diverged": {\n  "epoch": 1' in command("show", name, "--store", str(store.root))[1]
+    assert ": diverged in epoch 1, " in command("show", "--store", str(store.root))[1]
+    code, _, err = command("export", name, "--to", str(store.root / "net.onnx"), "--store", str(store.root))
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"error: run {name} diverged in epoch 1, so it has no weights to teach with or to export" in err
 
 
 def test_a_sweep_whose_time_is_up_says_what_is_left(command, store):

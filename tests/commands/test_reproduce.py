@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from records import put
+from records import put, put_diverged
 
 from rdlib.commands import reproduce
 from rdlib.commands.notebooks import check_parameters
@@ -87,6 +87,41 @@ def test_where_published_seeds_scatter_nobody_can_tell(published, tmp_path):
         put(published, run, value)
     put(other, row.runs[0], 50.0)
     assert compare(QUICK, ONE, published, other)["agree"][0] == "cannot tell"
+
+
+N = None  # a run that diverged
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict"),
+    [
+        ((90.4, 91.0, N), (90.4, 91.0, N), "identical"),
+        ((N, N, N), (N, N, N), "identical"),
+        ((N, 91.0, 91.6), (N,), "identical"),
+        ((90.4, 91.0, 91.6), (N,), "NO"),
+        ((90.4, 91.0, 91.6), (90.4, 91.0, N), "NO"),
+        ((N, N, N), (90.4,), "NO"),
+        ((N, 91.0, 91.6), (91.2,), "yes"),
+        ((N, 91.0, 91.6), (60.0,), "NO"),
+        ((90.4, N, 91.6), (N,), "cannot tell"),
+        ((90.4, N, N), (91.0,), "cannot tell"),
+    ],
+)
+def test_cells_with_runs_that_diverged(old, new, verdict, published, tmp_path):
+    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK)[0]
+    for store, values in ((published, old), (other, new)):
+        for run, value in zip(row.runs, values, strict=False):
+            put_diverged(store, run) if value is None else put(store, run, value)
+    assert compare(QUICK, profile("quick", len(new)), published, other)["agree"][0] == verdict
+
+
+def test_all_diverged_elsewhere_is_the_same_result(published, tmp_path):
+    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK)[0]
+    for run in row.runs:
+        put_diverged(published, run, 2)
+        put_diverged(other, run, 5)
+    line = compare(QUICK, QUICK, published, other).iloc[0]
+    assert (line["agree"], line["published (%)"], line["n"]) == ("yes", "diverged", 0)
 
 
 def test_smoke_is_published_whole_and_in_no_list():

@@ -6,8 +6,9 @@ import statistics
 from dataclasses import replace
 
 import pytest
-from records import JOINTRD, PLAIN, RESNET, fill, put, put_row
+from records import JOINTRD, PLAIN, RESNET, fill, put, put_diverged, put_row
 
+from rdlib.commands.publish import filled
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, SETS, only
@@ -20,15 +21,18 @@ from rdlib.experiments.tables import (
     fill_command,
     frame,
     in_store,
+    of_processors,
     paper,
     per_seed,
+    processors,
+    records_of,
     reported,
     rows_of,
     runs_of,
     table3,
 )
 from rdlib.paper.rendering import linked
-from rdlib.paper.statistics import find
+from rdlib.paper.statistics import difference, find
 from rdlib.runs.store import RESULTS, ROOT, Store
 
 QUICK = PROFILES["quick"]
@@ -267,3 +271,46 @@ def test_words_are_made_of_what_a_row_is_and_two_rows_of_one_value_are_equal():
     assert renamed.name == "plain-34, strictly plain, cut, joint, from the teacher's weights, here"
     assert renamed.runs == row.runs
     assert rows_of(QUICK, "ablations")[0].name == f"{rows_of(QUICK, 'ablations')[0].title}, tune split"
+
+
+def test_a_cell_shows_and_counts_the_runs_that_diverged_and_averages_the_others(store):
+    """Nothing is left to train in it, and no mean, difference or figure meets them."""
+    resnet, plain = (find(table3(QUICK), 34, *which) for which in (RESNET, PLAIN))
+    put_row(store, resnet, 97.0, 98.0, 99.0)
+    put_row(store, plain, 95.6, 97.0)
+    put_diverged(store, plain.runs[0])
+    assert (str(cell(plain, store)), cell(plain, store).count) == ("97.0, 1 diverged", "2/3")
+    put(store, plain.runs[2], 98.0)
+    ours = cell(plain, store)
+    assert (str(ours), ours.count, ours.whole, ours.finished) == ("97.5 ± 0.7, 1 diverged", "3/3", True, False)
+    assert [record.top1 for record in records_of(plain, store)] == [97.0, 98.0]
+    gap = difference(plain, resnet, store)
+    assert (gap.values, gap.diverged, gap.whole) == ((-1.0, -1.0), 1, True)
+    line = frame(QUICK, "3", store).set_index(["network", "shortcuts", "taught by"])
+    assert line.loc[("plain", "strictly plain", "cross-entropy"), "to fill"] == ""
+    seeds = per_seed(QUICK, "3", store).set_index("cell").loc[plain.name]
+    assert list(seeds) == ["diverged", "97.00", "98.00"]
+    for run in plain.runs:
+        put_diverged(store, run)
+    ours = cell(plain, store)
+    assert (str(ours), ours.count, ours.whole, ours.values) == ("diverged", "3/3", True, ())
+    assert difference(plain, resnet, store).values == ()
+
+
+def test_a_table_of_several_processors_says_so(store):
+    """A GPU is the processor of its runs; the oldest records of CPUs name no model."""
+    old, new = {"device": "cpu (x86_64, AVX512)"}, {"device": "cpu (x86_64, AVX2)", "processor": "AMD EPYC"}
+    gpu = {"device": "NVIDIA H200", "processor": "Intel(R) Xeon(R) Processor"}
+    row, other = table3(QUICK)[:2]
+    assert of_processors([row, other], store) == ""
+    for run in row.runs:
+        put(store, run, 90.0, new)
+    assert processors([row, row, other], store) == {"AMD EPYC": 3}, "a run that stands in two tables counts once"
+    assert of_processors([row, other], store) == ""
+    put(store, other.runs[0], 90.0, gpu)
+    put(store, other.runs[1], 90.0, old)
+    put_diverged(store, other.runs[2], origin=old)
+    said = "Runs of several processors: AMD EPYC (3), NVIDIA H200 (1), cpu (x86_64, AVX512) (2)."
+    assert of_processors([row, other], store) == said
+    page = filled("<!-- table 3 quick -->\n<!-- end -->", store)
+    assert page.endswith(f"|\n\n{said}\n<!-- end -->")
