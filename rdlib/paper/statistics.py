@@ -94,10 +94,11 @@ def minus(ours: Cell, theirs: Cell) -> Estimate:
     """The difference of two means in points of top-1, by Welch (1947), unpaired.
 
     Under each deviation is a floor: what as many test images leave open by chance, for three seeds may agree by luck.
+    Where a run diverged there is no interval: a mean over those that did not flatters.
     """
     if not ours.values or not theirs.values:
         return Estimate(possible=POINTS)
-    n = min(len(ours.values), len(theirs.values))
+    n = 0 if ours.diverged or theirs.diverged else min(len(ours.values), len(theirs.values))
     value = ours.mean - theirs.mean
     if n < 2:
         return Estimate(value, n=n, possible=POINTS)
