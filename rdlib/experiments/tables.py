@@ -277,20 +277,35 @@ def reported_with_sources(table: str) -> pd.DataFrame:
     )
 
 
+FILL = "to fill"  # the column of commands
+
+
+def without_commands(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """A table without its column of commands, and each command once: which cells wait is seen without it."""
+    if FILL not in table or len(table.columns) == 1:
+        return table, []
+    told = [command for cell in table[FILL] for command in str(cell).split("; ") if command]
+    return table.drop(columns=FILL), list(dict.fromkeys(told))
+
+
 def as_text(table: pd.DataFrame) -> str:
-    """Fixed-width text with a rule under the header: the one way a notebook prints a table."""
+    """Fixed-width text with a rule under the header, commands beneath: the one way a notebook prints a table."""
     if table.empty:
         return "(no rows)"
-    columns = [[str(name), *map(str, table[name])] for name in table.columns]
+    shown, commands = without_commands(table)
+    columns = [[str(name), *map(str, shown[name])] for name in shown.columns]
     widths = [max(map(len, column)) for column in columns]
     lines = [
         "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip()
         for line in zip(*columns, strict=True)
     ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    beneath = ["", *(f"{FILL}: {command}" for command in commands)] if commands else []
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:], *beneath])
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table."""
-    lines = [list(map(str, table.columns)), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """A Markdown table, commands beneath."""
+    shown, commands = without_commands(table)
+    lines = [list(map(str, shown.columns)), ["---"] * len(shown.columns), *shown.astype(str).to_numpy().tolist()]
+    beneath = ["", *(f"{FILL}: `{command}`" for command in commands)] if commands else []
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), *beneath])
