@@ -137,7 +137,8 @@ def overview(profile: Profile, store: Store, which: str = "rivals", path: Path |
     where convolution and addition are one operator. An empty cell names its command.
     """
     found, lines_ = lines(profile, store, which, path), []
-    beside = {name: against(found, one_of(found, of)) for name, of in (("plain", PLAIN), ("JointRD", JOINTRD)) if found}
+    beside = {name: one_of(found, of) for name, of in (("plain", PLAIN), ("JointRD", JOINTRD)) if found}
+    held = {name: against(found, reference) for name, reference in beside.items()}
     for index, line in enumerate(found):
         known: dict[str, str] = {
             "way": line.way,
@@ -145,10 +146,11 @@ def overview(profile: Profile, store: Store, which: str = "rivals", path: Path |
             "test top-1 (%)": str(line.cell),
             "n": line.cell.count,
         }
-        for name, of in beside.items():
-            gap, error = of[index]
-            known |= {f"minus {name}": gap.text(error=error), f"above {name}?": gap.verdict(error=error)}
-        lines_.append(known | training(line, one_of(found, PLAIN)) | deployed(line.network) | {"to fill": line.to_fill})
+        for name, reference in beside.items():
+            gap, error = held[name][index]
+            known |= {f"minus {name}": gap.text(error=error)}
+            known |= {f"above {name}?": "" if line is reference else gap.verdict(error=error)}
+        lines_.append(known | training(line, beside["plain"]) | deployed(line.network) | {"to fill": line.to_fill})
     return lean(lines_, "to fill")
 
 
