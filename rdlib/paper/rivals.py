@@ -137,7 +137,8 @@ def overview(profile: Profile, store: Store, which: str = "rivals", path: Path |
     where convolution and addition are one operator. An empty cell names its command.
     """
     found, lines_ = lines(profile, store, which, path), []
-    beside = {name: against(found, one_of(found, of)) for name, of in (("plain", PLAIN), ("JointRD", JOINTRD)) if found}
+    references = {name: one_of(found, of) for name, of in (("plain", PLAIN), ("JointRD", JOINTRD)) if found}
+    beside = {name: against(found, reference) for name, reference in references.items()}
     for index, line in enumerate(found):
         known: dict[str, str] = {
             "way": line.way,
@@ -147,7 +148,8 @@ def overview(profile: Profile, store: Store, which: str = "rivals", path: Path |
         }
         for name, of in beside.items():
             gap, error = of[index]
-            known |= {f"minus {name}": gap.text(error=error), f"above {name}?": gap.verdict(error=error)}
+            said = "" if line is references[name] else gap.verdict(error=error)
+            known |= {f"minus {name}": gap.text(error=error), f"above {name}?": said}
         lines_.append(known | training(line, one_of(found, PLAIN)) | deployed(line.network) | {"to fill": line.to_fill})
     return lean(lines_, "to fill")
 
@@ -231,9 +233,9 @@ def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.Da
 
 def against(found: Sequence[Line], reference: Line) -> list[tuple[Estimate, float]]:
     """Every line minus the reference, and how often that interval may err: all others are one family."""
-    gaps = [Estimate() if line is reference else line.minus(reference) for line in found]
-    errors = iter(holm((gap, 0.0) for gap in gaps if gap.n))
-    return [(gap, next(errors) if gap.n else 1.0) for gap in gaps]
+    gaps = [line.minus(reference) for line in found if line is not reference]
+    held = zip(gaps, holm((gap, 0.0) for gap in gaps), strict=True)
+    return [(Estimate(), 1.0) if line is reference else next(held) for line in found]
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:
