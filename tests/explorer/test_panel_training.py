@@ -78,23 +78,21 @@ def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_net
     panel.cells[0].value = JOINTRD
     assert panel.picture.png != before
     assert "cross-entropy" not in panel.picture.alt
-    (low,) = (row for row in rows_of(TINY, "3-low-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
+    (low,) = (row for row in rows_of(TINY, "3-high-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
     put(low.runs[0], 77.0, curve(0))
-    panel.tables[1].value = "3-low-rate"
+    panel.tables[1].value = "3-high-rate"
     assert panel.cells[1].value == low
-    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-low-rate")]
-    assert "JointRD, learning rate 0.1: test top-1 77.0 % (n = 1)" in panel.picture.alt
-    assert f"`{fill_command(TINY, '3-low-rate', panel.store)}`" in panel.message.value
+    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-high-rate")]
+    assert "JointRD, learning rate 0.9: test top-1 77.0 % (n = 1)" in panel.picture.alt
+    assert f"`{fill_command(TINY, '3-high-rate', panel.store)}`" in panel.message.value
     assert panel.cells[0].value == JOINTRD
-    panel.cells[1].value = rows_of(TINY, "3-low-rate")[0]
+    panel.cells[1].value = rows_of(TINY, "3-high-rate")[0]
     assert "77.0" not in panel.picture.alt
 
 
 def test_every_table_with_rows_is_offered(panel):
-    assert {value for _, value in panel.tables[0].options} == {
-        *("3", "3-low-rate", "learning-rate", "rivals", "rivals-high-rate", "ablations", "tuned", "tuned-low-rate"),
-        "depth",
-    }
+    wanted = {"3", "depth", "3-high-rate", "learning-rate", "rivals", "rivals-tune", "rivals-tuned", "ablations"}
+    assert {value for _, value in panel.tables[0].options} == wanted | {"tuned", "tuned-high-rate"}
 
 
 def test_an_empty_store_names_the_commands_and_still_draws(store, tiny_runs):
