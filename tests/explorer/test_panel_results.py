@@ -65,13 +65,6 @@ def require_consistent(panel: ResultsPanel) -> None:
     assert sorted(text for text in texts if re.match(r"\d+(, mixed)?$", text)) == sorted(wanted)
 
 
-def test_downloads_look_like_links(panel):
-    for style in re.findall(r'<a style="([^"]+)"', panel.links.value):
-        assert "color:" in style
-        assert "text-decoration:underline" in style
-    assert panel.links.value.count("<a style=") == 2
-
-
 def heading_of(panel: ResultsPanel) -> str:
     (heading,) = panel.draw().texts
     return heading.get_text().replace("\n", " ")

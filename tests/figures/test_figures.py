@@ -13,7 +13,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import cell, rows_of
 from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, tick
 from rdlib.figures.curves import mean_curves
-from rdlib.figures.style import band, counted, legend_below, short_name
+from rdlib.figures.style import band, counted, short_name
 from rdlib.runs.store import Store
 
 QUICK, PUBLISHED = PROFILES["quick"], Store()
@@ -34,16 +34,6 @@ def test_a_band_is_mean_and_range_and_leaves_out_epochs_that_a_seed_lacks(ax: Ax
     assert ax.lines[1].get_xdata().tolist() == [1, 2, 3, 4], "epochs count from 1"
     band(ax, np.full((2, 3), np.nan), color="green")
     assert (len(ax.lines), len(ax.collections)) == (2, 1), "one seed has no range, and no value no line"
-
-
-def test_a_legend_names_every_label_once_and_nothing_has_none(ax: Axes) -> None:
-    legend_below(ax)
-    assert ax.get_legend() is None
-    for _ in range(2):
-        ax.plot([1], [1], label="one")
-    figure = ax.get_figure(root=True)
-    legend_below(figure)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one"]
 
 
 def test_seeds_are_counted() -> None:

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from records import JOINTRD, PLAIN, RESNET, fill
 from scipy import stats
 
-from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.tables import Cell, table3
+from rdlib.experiments.tables import Cell
 from rdlib.paper import statistics
 from rdlib.paper.statistics import ERROR, LEAST, NO, NOT_RUN, UNDECIDED, VERDICTS, YES, Estimate, holm, mean, minus
 
@@ -183,11 +181,3 @@ def test_so_many_seeds_decide_and_one_less_does_not():
         assert (needed == gap.n) == (gap.verdict(bar, error) != UNDECIDED)
     assert None in found
     assert len(set(found)) > 20
-
-
-def test_cells_know_their_test_images(store):
-    rows = table3(PROFILES["quick"])
-    fill(store, rows, {RESNET: (98.0,) * 3, PLAIN: (97.9,) * 3, JOINTRD: (60.0,) * 3})
-    resnet, plain, jointrd = (statistics.find(rows, 34, *key) for key in (RESNET, PLAIN, JOINTRD))
-    assert statistics.difference(plain, resnet, store).verdict() == UNDECIDED
-    assert statistics.difference(jointrd, resnet, store).verdict() == NO

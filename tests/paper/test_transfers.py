@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 from records import put, put_row
 
@@ -169,21 +168,6 @@ def test_the_few_shot_curve_draws_the_means_and_all_stands_apart(store: Store) -
     assert every.get_xdata()[0] > 50
     assert not full.containers
     assert [text.get_text() for text in frozen.get_xticklabels()] == ["1", "2", "5", "10", "25", "all"]
-    plt.close(figure)
-
-
-@pytest.mark.parametrize(("name", "chance"), [("quick", 20.0), ("cifar100-2-epochs", 2.0)])
-def test_points_of_a_place_stay_together_and_chance_is_drawn(name: str, chance: float) -> None:
-    figure = transfer_figures.few_shot(PROFILES[name], transfer_rows.TASKS[name][0], Store())
-    for ax in figure.axes:
-        ticks = np.log(ax.get_xticks())
-        drawn = [np.log(np.asarray(one.lines[0].get_xdata(), float)) for one in ax.containers]
-        assert len(drawn) == 2 * 5, "ResNet and plain from scratch, and three networks from the source"
-        off = max(np.abs(ticks - x).min() for x in np.concatenate(drawn))
-        assert 0 < off < np.diff(ticks).min() / 5
-        assert [line.get_ydata()[0] for line in ax.lines if line.get_label() == f"chance, {chance:g} %"] == [chance]
-        assert ax.get_ylim()[0] <= chance
-    assert f"chance, {chance:g} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     plt.close(figure)
 
 
