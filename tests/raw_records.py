@@ -1,47 +1,42 @@
-"""What the scorecard must print, computed again from the raw JSON files with json, numpy and scipy alone.
+"""What the table of questions must print, computed again from the raw JSON files with csv, json, numpy and scipy alone.
 
 No arithmetic and no choice of runs is rdlib's.
 """
 
+import csv
 import json
 import math
-import re
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student_t
 
-Cells = dict[str, dict[str, str]]
+Line = dict[str, str]
 FROZEN = {"distance_weight": 0.001, "init": "scratch", "m_end": 0.3, "m_min": 0.5, "m_start": 1.0}
 FROZEN |= {"quarter": False, "regime": "frozen"}
-CHANGES = {  # what 07 changes, as it stands in a record
-    "without the mixed cross-entropy": ("WithoutMixedCrossEntropy", {}),
-    "without the mixed feature distance": ("WithoutMixedDistance", {}),
-    "without any feature distance": ("JointRD", {"distance_weight": 0.0}),
-    "without mixed paths (m = 0)": ("FeatureDistillation", None),
-    "only the path after stage 1": ("PathAfter1", {}),
-    "only the path after stage 2": ("PathAfter2", {}),
-    "only the path after stage 3": ("PathAfter3", {}),
-    "m = 1 throughout": ("JointRD", {"m_min": 1.0}),
-    "m = 0.5 throughout": ("JointRD", {"m_start": 0.5}),
-    "m linear, 1 to 0.5": ("LinearFall", {}),
-    "m cosine, 1 to 0.005 (ImageNet command)": ("JointRD", {"m_min": 0.005}),
-    "m cosine, 1 to 0 over 90 % of training": ("JointRD", {"m_min": 0.0, "m_end": 0.9}),
-    "lambda 1e-2": ("JointRD", {"distance_weight": 0.01}),
-    "lambda 1e-4": ("JointRD", {"distance_weight": 0.0001}),
-    "mean squared distance": ("MeanSquared", {}),
-    "without connectors": ("WithoutConnectors", {}),
+SMALL = {"dataset": "cifar10-small", "depth": 34, "width": 16, "epochs": 10}
+DEEP = {"dataset": "digits", "depth": 66, "width": 8, "epochs": 30}
+WIDE = {"dataset": "cifar100", "depth": 18, "width": 64, "epochs": 20}
+USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None}
+RESNET = {"method": "Supervised", "shortcuts": "all"}
+PLAIN = {"method": "Supervised", "shortcuts": "none"}
+JOINTRD = {"method": "JointRD", "shortcuts": "none", "options": FROZEN}
+START = {"method": "Inherited", "shortcuts": "none"}
+OWN = {"method": "FeatureDistillation", "shortcuts": "none", "options": {"distance_weight": 0.001, "init": "scratch"}}
+PAIRS = {  # by id: whose runs are compared, and the bar
+    "help": (SMALL | JOINTRD, SMALL | PLAIN, 0),
+    "level": (SMALL | JOINTRD, SMALL | RESNET, -1),
+    "teaching": (SMALL | JOINTRD, SMALL | JOINTRD | {"shortcuts": "all"}, -1),
+    "arithmetic": (SMALL | JOINTRD, SMALL | PLAIN | {"epochs": 24}, 0),
+    "start": (SMALL | JOINTRD, SMALL | START, 0),
+    "depth": (DEEP | JOINTRD, DEEP | PLAIN, 0),
+    "depth-level": (DEEP | JOINTRD, DEEP | RESNET, -1),
+    "paths": (SMALL | JOINTRD, SMALL | OWN, 0),
+    "beyond-start": (SMALL | JOINTRD | {"options": FROZEN | {"init": "teacher"}}, SMALL | START, 0),
+    "smaller": (SMALL | JOINTRD, SMALL | RESNET | {"width": 10}, 0),
 }
-
-
-def parse(text: str) -> Cells:
-    """A printed table, its lines by their first column; the rule under the header says where columns begin."""
-    header, rule, *lines = text.split("\n\n")[0].splitlines()
-    places = [found.span() for found in re.finditer("-+", rule)]
-    names, *rows = [[line[a:b].strip() for a, b in places] for line in (header, *lines)]
-    return {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+FULL_WIDTH = (WIDE | JOINTRD, WIDE | PLAIN | {"epochs": 47}, 0)
+TEST_IMAGES = {"digits": 500, "cifar10-small": 10_000, "cifar100": 10_000}
 
 
 class Raw:
@@ -49,260 +44,118 @@ class Raw:
 
     def __init__(self, root: Path):
         self.root = root
-        every = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
-        self.runs = {name: body for name, body in every.items() if "diverged" not in body}
+        self.runs = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
 
-    def measured(self, name: str) -> dict:
-        return json.loads((self.root / "measured" / name).read_text())
-
-    def of(self, **wanted: object) -> dict[int, dict]:
-        """By seed, the records whose run has these fields, recipe fields among them; a teacher of another shape, as of
-        two ablations, is not meant."""
+    def of(self, wanted: dict) -> list[dict]:
+        """The records whose run has these fields, recipe fields among them, and whose teacher is the usual one: the
+        ResNet of the same size, length and seed."""
         found = {}
-        for record in self.runs.values():
-            run = {"conv": "plain"} | record["run"]["recipe"] | record["run"]
-            teacher = self.runs.get(run["teacher"] or "", record)["run"]
-            alike = (teacher["depth"], teacher["width"]) == (run["depth"], run["width"]) or run["width"] < 8
-            if alike and all(run.get(key) == value for key, value in wanted.items()):
-                assert run["seed"] not in found, wanted
-                found[run["seed"]] = record
+        for name, body in self.runs.items():
+            run = USUAL | body["run"]["recipe"] | body["run"]
+            teacher = self.runs.get(body["run"]["teacher"] or "", body)["run"]
+            alike = all(teacher[key] == run[key] for key in ("depth", "width", "seed", "recipe"))
+            if alike and all(run[key] == value for key, value in (USUAL | wanted).items()):
+                assert run["seed"] not in found, name
+                found[run["seed"]] = body
+        return list(found.values())
+
+
+def top1(body: dict) -> float:
+    return body["metrics"][f"{body['run']['recipe']['holdout']}_top1"]
+
+
+def welch(raw: Raw, one: dict, other: dict, bar: float) -> dict | None:
+    """Difference, standard error, degrees of freedom, p and n; None where one has no run that finished."""
+    records = [raw.of(one), raw.of(other)]
+    samples = [[top1(body) for body in of if "diverged" not in body] for of in records]
+    if not all(samples):
+        return None
+    value = np.mean(samples[0]) - np.mean(samples[1])
+    found = {"value": value, "n": min(map(len, samples)), "p": 1.0, "bar": bar}
+    if any("diverged" in body for of in records for body in of):
+        return found | {"n": 0}
+    if found["n"] < 3:
         return found
-
-    def quick(self, method: str, rate: float, kept: str = "none", options: dict | None = None, **more: object) -> dict:
-        usual = {"dataset": "digits", "depth": 34, "width": 8, "epochs": 30, "holdout": "test", "conv": "plain"}
-        known = {} if options is None else {"options": options}
-        return self.of(method=method, learning_rate=rate, shortcuts=kept, **usual | known | more)
-
-    def small(self, method: str, kept: str, options: dict | None = None) -> dict:
-        known = {} if options is None else {"options": options}
-        usual = {"dataset": "cifar100", "depth": 18, "width": 16, "epochs": 2, "holdout": "test", "conv": "plain"}
-        return self.of(method=method, learning_rate=0.1, shortcuts=kept, **usual | known)
-
-    def like(self, reading: str, method: str, kept: str, options: dict | None = None) -> dict:
-        """The records meant by a reading such as "quick-34, strictly plain, learning rate 0.1"."""
-        if reading.startswith("cifar100-2-epochs"):
-            return self.small(method, kept, options)
-        return self.quick(method, 0.1 if reading.endswith("learning rate 0.1") else 0.9, kept, options)
+    images, shares = TEST_IMAGES[one["dataset"]], []
+    for sample in samples:
+        right = min(max(np.mean(sample), 50 / images), 100 - 50 / images)
+        shares.append(max(np.var(sample, ddof=1), right * (100 - right) / images) / len(sample))
+    error = math.sqrt(sum(shares))
+    freedom = error**4 / sum(share**2 / (len(sample) - 1) for share, sample in zip(shares, samples, strict=True))
+    p = 2 * student_t.sf(abs(value - bar) / error, freedom)
+    return found | {"error": error, "freedom": freedom, "p": p}
 
 
-def top1(record: dict) -> float:
-    return record["metrics"][f"{record['run']['recipe']['holdout']}_top1"]
+def printed(gap: dict | None, level: float, seeds: int) -> Line:
+    """How a line must read whose interval may err in `level`."""
+    if gap is None:
+        return {"ours": "", "n": f"0/{seeds}", "verdict": "not run"}
+    line = {"n": f"{gap['n']}/{seeds}", "ours": f"{gap['value']:+.1f}" * bool(gap["n"])}
+    if gap["n"] < 3:
+        return line | {"verdict": f"undecided ({'fewer than 3 seeds' if gap['n'] else 'a run diverged'})"}
+
+    def half(n: int) -> float:
+        quantile = student_t.ppf(1 - level / 2, gap["freedom"] * (n - 1) / (gap["n"] - 1))
+        return quantile * gap["error"] * math.sqrt(gap["n"] / n)
+
+    low, high = max(gap["value"] - half(gap["n"]), -100), min(gap["value"] + half(gap["n"]), 100)
+    needed = next((n for n in range(gap["n"], 101) if half(n) < abs(gap["value"] - gap["bar"])), None)
+    cost = f"{needed} seeds might tell" if needed else "a hundred seeds would not tell"
+    verdict = "yes" if low > gap["bar"] else "no" if high < gap["bar"] else f"undecided ({cost})"
+    return line | {"ours": f"{gap['value']:+.1f} [{low:+.1f}, {high:+.1f}]", "verdict": verdict}
 
 
-def gaps(ours: dict[int, dict], theirs: dict[int, dict]) -> list[float]:
-    return [top1(ours[seed]) - top1(theirs[seed]) for seed in sorted(ours) if seed in theirs]
+def holm(chances: list[float]) -> list[float]:
+    """The level at which each is read."""
+    levels, level, going = dict[int, float](), 0.0, True
+    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        level = 0.05 / (len(chances) - rank) if going else level
+        going = going and chances[index] < level
+        levels[index] = level
+    return [levels[index] for index in range(len(chances))]
 
 
-def limits(values: list[float]) -> tuple[float, float]:
-    if len(values) < 3:
-        return -math.inf, math.inf
-    half = student_t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return np.mean(values) - half, np.mean(values) + half
+def deployed(root: Path) -> list[Line]:
+    """The lines of memory and time, of the ImageNet form of 50 layers at 224x224."""
+    rows = json.loads((root / "measured" / "memory.json").read_text())["rows"]
+    resnet, plain = (
+        next(row for row in rows if (row["name"], row["side"], row["variant"]) == (name, 224, ""))
+        for name in ("ResNet-50", "plain-50, strictly plain")
+    )
+    share = 100 - 100 * plain["traffic"]["add out of place"] / resnet["traffic"]["add out of place"]
+    times = resnet["peak"]["conv and add fused"] / plain["peak"]["conv and add fused"]
+    ratios = []
+    for path in sorted(root.glob("measured/latency-*.json")):
+        timed = {
+            cell["network"]: cell["milliseconds"]
+            for cell in json.loads(path.read_text())["cells"]
+            if (cell["side"], cell["batch"], cell["engine"], cell["precision"]) == (224, 1, "ONNX Runtime", "float32")
+        }
+        if {"ResNet-50", "plain-50, strictly plain"} <= timed.keys():
+            pairs = np.array([timed["ResNet-50"], timed["plain-50, strictly plain"]])
+            drawn = pairs[:, np.random.default_rng(0).integers(pairs.shape[1], size=(2000, pairs.shape[1]))]
+            ends = np.percentile(np.divide(*np.median(drawn, axis=-1)), [2.5, 97.5])
+            ratios.append((float(np.divide(*np.median(pairs, axis=-1))), *ends))
+    middle = sorted(ratio for ratio, *_ in ratios)[len(ratios) // 2]
+    low, high = min(low for _, low, _ in ratios), max(high for *_, high in ratios)
+    faster = "yes" if low >= 1.4 else "no" if high < 1.4 else "undecided"
+    return [
+        {"ours": f"{share:.0f} %", "n": "", "verdict": "yes" if 35 <= share <= 45 else "no"},
+        {"ours": f"{times:.2f}x", "n": "", "verdict": "yes" if times >= 1.25 else "no"},
+        {"ours": f"{middle:.2f}x [{low:.2f}x, {high:.2f}x]", "n": "", "verdict": faster},
+    ]
 
 
-def numbers(values: list[float], form: str = "{:+.1f}") -> dict[str, str]:
-    """What a line must print of these values, one a seed."""
-    low, high = limits(values)
-    interval = f"{form.format(low)} to {form.format(high)}" if len(values) > 2 else ""
-    return {"ours": form.format(np.mean(values)), "95 %": interval, "n": str(len(values))}
-
-
-def side(values: list[float], bar: float = 0.0) -> str:
-    low, high = limits(values)
-    return "holds" if low > bar else "does not hold" if high < bar else "cannot tell"
-
-
-def judged(values: list[float], form: str = "{:+.1f}", bar: float = 0.0) -> dict[str, str]:
-    return numbers(values, form) | {"verdict": side(values, bar)}
-
-
-def kept_in(reading: str) -> str:
-    return "downsample" if "downsampling kept" in reading else "none"
-
-
-def level(jointrd: dict[int, dict], resnet: dict[int, dict], plain: dict[int, dict]) -> dict[str, str]:
-    gap, half = gaps(jointrd, resnet), np.mean(gaps(resnet, plain)) / 2
-    low, high = limits(gap)
-    between = "holds in part" if -np.mean(gap) <= half else "cannot tell"
-    return numbers(gap) | {"verdict": "does not hold" if high < -1 else "holds" if low >= -1 else between}
-
-
-def expected_levels(raw: Raw) -> Cells:
-    found = {}
-    for depth in (18, 50, 66, 98):
-        methods = (("JointRD", "none"), ("Supervised", "all"), ("Supervised", "none"))
-        three = [
-            raw.quick(method, 0.1, kept, FROZEN if method == "JointRD" else None, depth=depth)
-            for method, kept in methods
-        ]
-        found[f"quick-{depth}, strictly plain, learning rate 0.1"] = level(*three) | {"notebook": "08"}
-    for reading in levels("", ", joint teacher"):
-        of, kept = partial(raw.like, reading), kept_in(reading)
-        options = FROZEN | ({"regime": "beside"} if "joint teacher" in reading else {})
-        three = of("JointRD", kept, options), of("Supervised", "all"), of("Supervised", kept)
-        found[reading] = level(*three) | {"notebook": "04"}
+def questions(root: Path, written: Path) -> dict[str, Line]:
+    """By what is asked, what the table must say of the runs of a store."""
+    raw, found = Raw(root), dict[str, Line]()
+    with written.open(newline="") as file:
+        known = list(csv.DictReader(file))
+    for family in {line["family"] for line in known}:
+        asked = [line for line in known if line["family"] == family]
+        gaps = [welch(raw, *PAIRS[line["id"]]) for line in asked]
+        levels = holm([gap["p"] if gap else 1.0 for gap in gaps])
+        for line, gap, level in zip(asked, gaps, levels, strict=True):
+            found[line["question"]] = printed(gap, level, int(line["seeds"].split()[-1]) + 1)
+    found["And at full width? (written down after its runs)"] = printed(welch(raw, *FULL_WIDTH), 0.05, 3)
     return found
-
-
-def levels(*teachers: str) -> Iterator[str]:
-    """The readings of table 3 that have run."""
-    for start, rates in (("quick-34", ("", ", learning rate 0.1")), ("cifar100-2-epochs-18", ("",))):
-        for kept in ("strictly plain", "downsampling kept"):
-            yield from (f"{start}, {kept}{teacher}{rate}" for teacher in teachers for rate in rates)
-
-
-def expected_memory(raw: Raw, share: bool) -> Cells:
-    rows = {row["name"]: row for row in raw.measured("memory.json")["rows"] if row["side"] == 224}
-    resnet, found = rows["ResNet-50"], {}
-    for kept in ["strictly plain"] if share else ["strictly plain", "downsampling kept"]:
-        plain = rows[f"plain-50, {kept}"]
-        for kind, name in (("traffic", "written"), ("peak", "planned peak"), ("arena", "measured peak")):
-            for how, taken in resnet[kind].items():
-                same = [
-                    one for one in resnet[kind] if (resnet[kind][one], plain[kind][one]) == (taken, plain[kind][how])
-                ]
-                names = " or ".join(same) if kind == "traffic" else how
-                if taken is not None:
-                    value = 100 - 100 * plain[kind][how] / taken if share else taken / plain[kind][how]
-                    holds = 35 <= value <= 45 if share else value >= 1.25
-                    line = {"ours": f"{value:.1f} %" if share else f"{value:.2f}x", "n": "1"}
-                    found[f"{kept}, {name}, {names}"] = line | {"verdict": "holds" if holds else "does not hold"}
-    return found
-
-
-def bootstrapped(resnet: list[float], plain: list[float]) -> tuple[float, float, float]:
-    """Ratio of medians, and the ends of its interval."""
-    pairs = np.array([resnet, plain])
-    drawn = pairs[:, np.random.default_rng(0).integers(len(plain), size=(2000, len(plain)))]
-    ratios = np.median(drawn[0], axis=-1) / np.median(drawn[1], axis=-1)
-    return np.median(pairs[0]) / np.median(pairs[1]), *np.percentile(ratios, [2.5, 97.5])
-
-
-def expected_speed(raw: Raw) -> Cells:
-    """All published sessions are of one machine, which is said beneath."""
-    sessions: dict[str, list[tuple[float, float, float]]] = {}
-    passes: dict[str, int] = {}
-    for record in (json.loads(path.read_text()) for path in raw.root.glob("measured/latency-*.json")):
-        here = [cell for cell in record["cells"] if (cell["side"], cell["batch"], cell["depth"]) == (224, 1, 50)]
-        by = {(c["engine"], c["precision"], c["network"]): c["milliseconds"] for c in here if not c["variant"]}
-        for (engine, precision, network), times in by.items():
-            if network != "ResNet-50" and (engine, precision, "ResNet-50") in by:
-                reading = f"{network.removeprefix('plain-50, ')}, {engine}, {precision}"
-                ratio = bootstrapped(by[engine, precision, "ResNet-50"], times)
-                sessions.setdefault(reading, []).append(ratio)
-                passes[reading] = passes.get(reading, 0) + len(times)
-    found: Cells = {}
-    for reading, of in sessions.items():
-        ratios, lows, highs = zip(*of, strict=True)
-        verdict = "holds" if min(lows) >= 1.4 else "cannot tell" if max(highs) >= 1.4 else "does not hold"
-        ends = dict.fromkeys((f"{min(ratios):.2f}x", f"{max(ratios):.2f}x"))
-        line = {"ours": " to ".join(ends), "95 %": f"{min(lows):.2f}x to {max(highs):.2f}x", "verdict": verdict}
-        found[reading] = line | {"sessions": str(len(of)), "n": str(passes[reading])}
-    return found
-
-
-def expected_gradients(raw: Raw) -> tuple[Cells, Cells]:
-    parts, early, late = {"stem": (0, 3), "stage 1": (1, 3), "stage 2": (2, 2), "stage 3": (3, 1)}, {}, {}
-    watched = [w for w in raw.measured("teaching-quick.json")["runs"].values() if w["run"]["method"] == "JointRD"]
-    for how in ("as trained", "m(t) taken out"):
-        for rate in (0.9, 0.1):
-            runs = [
-                w for w in watched if w["run"]["method"] == "JointRD" and w["run"]["recipe"]["learning_rate"] == rate
-            ]
-            for part, (i, paths) in parts.items():
-                first, fall = [], []
-                for run in sorted(runs, key=lambda w: w["run"]["seed"]):
-                    share = {}
-                    for epoch in run["epochs"]:
-                        own, mixed = (epoch["norm"][path][i] for path in ("own", "mixed"))
-                        mixed /= epoch["m"] if how != "as trained" else 1
-                        share[epoch["epoch"]] = mixed / (mixed + own)
-                    at_first = np.mean([share[epoch] for epoch in (1, 2, 3)])
-                    first.append(at_first)
-                    fall.append(at_first - np.mean([value for epoch, value in share.items() if epoch >= 21]))
-                bar = 0.5 if how == "as trained" else paths / (paths + 1)
-                reading = f"rate {rate}, {part}, {how}"
-                early[reading] = judged(first, "{:.2f}", bar) | {"above": f"{bar:.2f}"}
-                late[reading] = judged(fall, "{:+.2f}")
-    return early, late
-
-
-def expected_cheaper(raw: Raw, what: str) -> Cells:
-    costs, found = raw.measured("rivals-quick.json"), {}
-    plain = costs["networks"]["plain-34, strictly plain"]
-    jointrd, resnet = raw.quick("JointRD", 0.1, options=FROZEN), raw.quick("Supervised", 0.1, "all")
-    for run_id, way in costs["ways"].items():
-        if what in way["name"]:
-            like = {key: raw.runs[run_id]["run"][key] for key in ("method", "width", "options")}
-            ours = raw.quick(like.pop("method"), 0.1, "all", **like)
-            network = costs["networks"][way["deploys"]]
-            times = [network[key]["add out of place"] / plain[key]["add out of place"] for key in ("traffic", "peak")]
-            name = (
-                way["name"].removeprefix("ResNet-34, ").removesuffix(", learning rate 0.1").removesuffix(", fine-tuned")
-            )
-            line = {"traffic, peak, MACs": ", ".join(f"{x:.2f}" for x in (*times, network["macs"] / plain["macs"]))}
-            line["drop"] = f"{np.mean(gaps(ours, resnet)):+.1f}"
-            found[f"rate 0.1, {name}"] = judged(gaps(jointrd, ours)) | line
-    return found
-
-
-def on_tune(raw: Raw, method: str, options: dict | None, kept: str = "none", conv: str = "plain") -> list[float]:
-    """JointRD minus a change of it with the same shortcuts, quick on the tune split."""
-    known = None if options is None else FROZEN | options
-    change = raw.quick(method, 0.9, kept, known, holdout="tune", conv=conv)
-    return gaps(raw.quick("JointRD", 0.9, kept, FROZEN, holdout="tune"), change)
-
-
-def expected_command(raw: Raw) -> Cells:
-    found = {}
-    for reading in levels(""):
-        of, kept = partial(raw.like, reading), kept_in(reading)
-        own = of("FeatureDistillation", kept, {"distance_weight": 0.001, "init": "scratch"})
-        found[reading] = judged(gaps(of("JointRD", kept, FROZEN), own))
-    return found
-
-
-def expected_settings(raw: Raw) -> Cells:
-    wanted = {
-        "CIFAR scripts: --dis_weight 0": ("JointRD", {"distance_weight": 0.0}),
-        "JOINT: all terms times 1/4": ("JointRD", {"quarter": True}),
-        "README's CIFAR command: plain baseline": ("Supervised", None, "downsample"),
-        "README's ImageNet command: TA, Dirac": ("FeatureDistillation", None, "downsample", "dirac"),
-    }
-    return {reading: judged(on_tune(raw, *how)) for reading, how in wanted.items()}
-
-
-def expected_best(raw: Raw) -> Cells:
-    wanted = {
-        "ResNet-34, cross-entropy": ("Supervised", "all", None),
-        "plain-34, strictly plain, cross-entropy": ("Supervised", "none", None),
-        "plain-34, strictly plain, JointRD": ("JointRD", "none", FROZEN),
-    }
-    found = {}
-    for reading, (method, kept, options) in wanted.items():
-        records = raw.quick(method, 0.9, kept, options, holdout="tune")
-        curves = [[epoch["tune_top1"] for epoch in record["history"]] for _, record in sorted(records.items())]
-        gains = [max(curve) - curve[-1] for curve in curves]
-        always = min(gains) > 0 and side(gains) == "holds"
-        verdict = "holds" if always else "holds in part" if any(gain > 0 for gain in gains) else "does not hold"
-        found[reading] = numbers(gains) | {"verdict": verdict}
-    return found
-
-
-def expected(root: Path) -> dict[str, Cells]:
-    raw = Raw(root)
-    early, later = expected_gradients(raw)
-    return {
-        "same level": expected_levels(raw),
-        "share": expected_memory(raw, share=True),
-        "memory": expected_memory(raw, share=False),
-        "speed": expected_speed(raw),
-        "early": early,
-        "later": later,
-        "pruned": expected_cheaper(raw, "pruned"),
-        "narrowed": expected_cheaper(raw, "narrowed"),
-        "ablations": {name: judged(on_tune(raw, *how)) for name, how in CHANGES.items()},
-        "command": expected_command(raw),
-        "settings": expected_settings(raw),
-        "best epoch": expected_best(raw),
-    }

@@ -68,13 +68,15 @@ def recorded(shown: pd.DataFrame, of: Profile, table: str, store: Store) -> str:
 
 
 def by_depth(profile: Profile, store: Store) -> pd.DataFrame:
-    """The table of depths, a line a depth and a column a network: the mean and its 95 % interval."""
+    """The table of depths, a line a depth and a column a network: the mean and its 95 % interval, or how
+    many diverged."""
     lines: dict[int, dict[str, str]] = {}
     for row in rows_of(profile, "depth"):
         kind = "ResNet" if row.shortcuts == "all" else "plain, alone" if row.teaching == CROSS_ENTROPY else "JointRD"
         ours = cell(row, store)
         ends = " [{:.1f}, {:.1f}]".format(*percent_bounds(ours)) if len(ours.values) >= LEAST else ""
-        lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = f"{ours.mean:.1f}{ends}" if ours.values else ""
+        shown = str(ours) if ours.diverged else f"{ours.mean:.1f}{ends}" if ours.values else ""
+        lines.setdefault(row.depth, {"layers": str(row.depth)})[kind] = shown
     return pd.DataFrame(lines.values())
 
 

@@ -17,7 +17,7 @@ from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, fill_command
 from rdlib.paper import deployed
 from rdlib.paper.rendering import Linked, numbered
-from rdlib.paper.statistics import ERROR, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
+from rdlib.paper.statistics import ERROR, LEAST, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
 from rdlib.runs.store import RESULTS, Store
 
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
@@ -44,7 +44,7 @@ class Question:
 @cache
 def primary() -> dict[str, Question]:
     """By id of questions.csv, in its order."""
-    resnet, plain, longer, jointrd, start, both, alike, own = controls(SMALL)
+    resnet, plain, longer, jointrd, alike, start, both, own = controls(SMALL)
     deep, alone, shallow = (
         find(depths(QUICK), 66, how, kept)
         for how, kept in ((JOINTRD, "none"), (CROSS_ENTROPY, "none"), (CROSS_ENTROPY, "all"))
@@ -101,6 +101,8 @@ class Answer:
         """The verdict, and of one that is undecided what it would take."""
         if self.verdict != UNDECIDED:
             return self.verdict
+        if self.estimate.n < LEAST:
+            return f"{UNDECIDED} ({f'fewer than {LEAST} seeds' if self.estimate.n else 'a run diverged'})"
         needed = self.estimate.needed(self.question.bar, self.error)
         return f"{UNDECIDED} ({f'{needed} seeds might tell' if needed else 'a hundred seeds would not tell'})"
 

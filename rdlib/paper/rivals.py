@@ -233,9 +233,9 @@ def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.Da
 
 def against(found: Sequence[Line], reference: Line) -> list[tuple[Estimate, float]]:
     """Every line minus the reference, and how often that interval may err: all others are one family."""
-    gaps = [Estimate() if line is reference else line.minus(reference) for line in found]
-    errors = iter(holm((gap, 0.0) for gap in gaps if gap.n))
-    return [(gap, next(errors) if gap.n else 1.0) for gap in gaps]
+    gaps = [line.minus(reference) for line in found if line is not reference]
+    held = zip(gaps, holm((gap, 0.0) for gap in gaps), strict=True)
+    return [(Estimate(), 1.0) if line is reference else next(held) for line in found]
 
 
 def ranked(found: Sequence[Line], adds: bool = False) -> list[Line]:

