@@ -238,7 +238,7 @@ def reproduce(
     jobs: Annotated[int | None, typer.Option(help="Runs at a time; default: one a core, or one a GPU.")] = None,
     store: Annotated[Path, typer.Option("--store", help="Where the fresh records go.")] = RESULTS / "reproduced",
 ) -> None:
-    """Train a profile afresh, run the notebooks on it, compare with the published records, and print the scorecard."""
+    """Train a profile afresh, run the notebooks on it, and compare with the published records."""
     from rdlib.commands.reproduce import reproduce as run_reproduction
     from rdlib.runs.store import Store
 
