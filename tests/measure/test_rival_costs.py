@@ -230,7 +230,7 @@ def test_all_others_are_one_family_those_without_runs_too():
 def test_the_figure_has_a_line_a_way_and_the_better_ones_further_up_and_right(known):
     figure = rival_figures.accuracy_and_costs({"one": MADE_UP[:8], "two": MADE_UP[:4]})
     ways = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert ways[:3] == ["ResNet, cross-entropy", "DiracNet", RMNET]
+    assert ways[:4] == ["ResNet, cross-entropy", "DiracNet", "JointRD", RMNET]
     assert len(ways) == 7
     assert len(figure.axes) == 2  # no costs are known
     at = figure.axes[0].transData.transform([(90, 0), (98, 0), (99, 0), (99.5, 0)])[:, 0]

@@ -118,4 +118,5 @@ def test_gradients_are_judged_as_the_raw_record_has_them():
             going = going and test.pvalue < level
             low, high = np.clip(test.confidence_interval(1 - level), least, 1)
             assert shown.loc[key, value] == f"{form} [{form}, {form}]".format(np.mean(sample), low, high)
+            assert column != "early?" or shown.loc[key, "above"] == f"{bar:.2f}"
             assert shown.loc[key, column] == ("yes" if low > bar else "no" if high < bar else "undecided")

@@ -66,12 +66,12 @@ def test_names_of_notebooks_become_links_once() -> None:
     assert site.named(text, Path("README.md")) == (
         "see [`04_table3_cifar`](notebooks/04_table3_cifar.ipynb), [`04_table3_cifar`](x.ipynb) and `99_none`"
     )
-    assert "(04_table3_cifar.ipynb)" in site.named(text, Path("notebooks/12_scorecard.ipynb"))
+    assert "(04_table3_cifar.ipynb)" in site.named(text, Path("notebooks/12_questions.ipynb"))
 
 
 def test_gathering_keeps_outputs_and_drops_only_progress_bars(tmp_path: Path) -> None:
     site.gather(tmp_path)
-    assert (tmp_path / "results" / "tables" / "claim.png").is_file()
+    assert (tmp_path / "results" / "tables" / "depth.png").is_file()
     dropped = 0
     for page in (page for page in site.pages() if page.suffix == ".ipynb"):
         before, after = (nbformat.read(root / page, 4).cells for root in (ROOT, tmp_path))
