@@ -70,7 +70,7 @@ def welch(raw: Raw, one: dict, other: dict, bar: float) -> dict | None:
     samples = [[top1(body) for body in of if "diverged" not in body] for of in records]
     if not all(samples):
         return None
-    value = np.mean(samples[0]) - np.mean(samples[1])
+    value = round(np.mean(samples[0]) - np.mean(samples[1]), 9)
     found = {"value": value, "n": min(map(len, samples)), "p": 1.0, "bar": bar}
     if any("diverged" in body for of in records for body in of):
         return found | {"n": 0}

@@ -1,6 +1,7 @@
 """Render the published records: results/tables/*.csv, the tables in the READMEs, and the figure. Trains nothing."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pandas as pd
 from rdlib.deploy import planner
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
-from rdlib.experiments.rows import CROSS_ENTROPY
-from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, frame, in_store, of_processors, rows_of
+from rdlib.experiments.rows import CROSS_ENTROPY, Row
+from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, ended, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
 from rdlib.files import write
 from rdlib.measure import int8, latency_record, memory, speedup
@@ -65,6 +66,23 @@ def recorded(shown: pd.DataFrame, of: Profile, table: str, store: Store) -> str:
     """A table of runs as Markdown; a line beneath it says where they come from several processors."""
     said = of_processors(rows_of(of, table), store)
     return as_markdown(shown) + f"\n\n{said}" * bool(said)
+
+
+def processors(rows: Iterable[Row], store: Store) -> Counter[str]:
+    """How many records of these rows each processor made: the GPU, else the CPU's model.
+
+    The oldest records do not name the model; they give the kind of CPU, such as "cpu (x86_64, AVX512)".
+    """
+    unique = {record.run.id: record.provenance for row in rows for record in ended(row, store)}
+    named = [(str(origin.get("device", "unknown")), origin.get("processor")) for origin in unique.values()]
+    return Counter(model if model and device.startswith("cpu") else device for device, model in named)
+
+
+def of_processors(rows: Iterable[Row], store: Store) -> str:
+    """A sentence for under a table whose runs several processors made, since they round differently; else empty."""
+    found = sorted(processors(rows, store).items())
+    counted = ", ".join(f"{name} ({count})" for name, count in found)
+    return f"Runs of several processors: {counted}." if len(found) > 1 else ""
 
 
 def by_depth(profile: Profile, store: Store) -> pd.DataFrame:

@@ -4,7 +4,6 @@ Nothing here is typed by hand: our numbers come from records, reported ones from
 """
 
 import shlex
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -175,23 +174,6 @@ def records_of(row: Row, store: Store) -> list[Record]:
 
 def cell(row: Row, store: Store) -> Cell:
     return Cell.of(ended(row, store), len(row.runs))
-
-
-def processors(rows: Iterable[Row], store: Store) -> Counter[str]:
-    """How many records of these rows each processor made: the GPU, else the CPU's model.
-
-    The oldest records do not name the model; they give the kind of CPU, such as "cpu (x86_64, AVX512)".
-    """
-    unique = {record.run.id: record.provenance for row in rows for record in ended(row, store)}
-    named = [(str(origin.get("device", "unknown")), origin.get("processor")) for origin in unique.values()]
-    return Counter(model if model and device.startswith("cpu") else device for device, model in named)
-
-
-def of_processors(rows: Iterable[Row], store: Store) -> str:
-    """A sentence for under a table whose runs several processors made, since they round differently; else empty."""
-    found = sorted(processors(rows, store).items())
-    counted = ", ".join(f"{name} ({count})" for name, count in found)
-    return f"Runs of several processors: {counted}." if len(found) > 1 else ""
 
 
 @cache

@@ -99,7 +99,7 @@ def minus(ours: Cell, theirs: Cell) -> Estimate:
     if not ours.values or not theirs.values:
         return Estimate(possible=POINTS)
     n = 0 if ours.diverged or theirs.diverged else min(len(ours.values), len(theirs.values))
-    value = ours.mean - theirs.mean
+    value = round(ours.mean - theirs.mean, 9)  # so that rounding of means never decides a printed digit
     if n < 2:
         return Estimate(value, n=n, possible=POINTS)
     parts = [(variance(one) / len(one.values), len(one.values) - 1) for one in (ours, theirs)]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from records import JOINTRD, PLAIN, RESNET, fill, put, put_diverged, put_row
 
-from rdlib.commands.publish import filled
+from rdlib.commands.publish import filled, of_processors, processors
 from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.profiles import PROFILES, profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINT_TEACHER, SETS, only
@@ -21,10 +21,8 @@ from rdlib.experiments.tables import (
     fill_command,
     frame,
     in_store,
-    of_processors,
     paper,
     per_seed,
-    processors,
     records_of,
     reported,
     rows_of,
@@ -228,13 +226,15 @@ def test_text_and_markdown_print_the_rounded_cells(store):
     text, markdown = as_text(table), as_markdown(table)
     for printed in (text, markdown):
         assert ("98.0 ± 1.0" in printed, "98.04" in printed, "98.01" in printed) == (True, False, False)
-    header, rule, *lines = text.splitlines()
-    assert len(lines) == len(rows)
+    header, rule, *lines, empty, command = text.splitlines()
+    assert (len(lines), empty, command) == (len(rows), "", f"to fill: {fill_command(QUICK, '3', store)}")
     assert set(rule) == {"-", " "}
     column = header.index("taught by")
     assert all(line[column:].startswith(row.method) for line, row in zip(lines, rows, strict=True))
     assert markdown.splitlines()[2].startswith("| 34 | ResNet | all | cross-entropy | 98.0 ± 1.0 | 3/3 |")
-    assert {line.count("|") for line in markdown.splitlines()} == {len(table.columns) + 1}
+    *shown, empty, command = markdown.splitlines()
+    assert (empty, command) == ("", f"to fill: `{fill_command(QUICK, '3', store)}`"), "once, not in every line"
+    assert {line.count("|") for line in shown} == {len(table.columns)}
     assert as_text(frame(PROFILES["cifar10"], "learning-rate", store)) == "(no rows)"
 
 
@@ -316,4 +316,4 @@ def test_a_table_of_several_processors_says_so(store):
     said = "Runs of several processors: AMD EPYC (3), NVIDIA H200 (1), cpu (x86_64, AVX512) (2)."
     assert of_processors([row, other], store) == said
     page = filled("<!-- table 3 quick -->\n<!-- end -->", store)
-    assert page.endswith(f"|\n\n{said}\n<!-- end -->")
+    assert page.endswith(f"`\n\n{said}\n<!-- end -->")
