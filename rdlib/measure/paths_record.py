@@ -34,8 +34,9 @@ EPOCHS = (0, 1, 2, 3, 5, 8, 12, 20, 30)  # denser where more changes
 
 
 def row_of(profile: Profile) -> Row:
-    """JointRD of the profile's first depth, strictly plain, frozen teacher. Raises ConfigError where there is none."""
-    for row in rows_of(profile, "3"):
+    """JointRD of the profile's first depth, strictly plain, frozen teacher, at the high rate where the profile has it:
+    there the paths part most. Raises ConfigError where there is none."""
+    for row in (*rows_of(profile, "3-high-rate"), *rows_of(profile, "3")):
         if (row.depth, row.shortcuts, row.teaching) == (profile.depths[0], "none", JOINTRD):
             return row
     raise ConfigError(f"profile {profile.name} has no networks of table 3: choose another profile")

@@ -10,7 +10,7 @@ from records import put, put_diverged, put_row
 
 from rdlib.commands import reproduce
 from rdlib.commands.notebooks import check_parameters
-from rdlib.commands.reproduce import compare, from_logit, logits
+from rdlib.commands.reproduce import compare, compared_rows, from_logit, logits
 from rdlib.errors import ConfigError
 from rdlib.experiments.controls import EQUAL_EPOCHS, controls
 from rdlib.experiments.profiles import PROFILES, SMOKE, TWENTY_EPOCHS, profile
@@ -24,7 +24,7 @@ held = partial(compare, table=TABLE)
 
 
 def everything(store: Store, values: tuple[float, ...] = (90.4, 91.0, 91.6)) -> Store:
-    for row in rows_of(QUICK, TABLE):
+    for row in compared_rows(QUICK, TABLE):
         for run, value in zip(row.runs, values, strict=True):
             put(store, run, value)
     return store
@@ -37,7 +37,7 @@ def published(store: Store) -> Store:
 
 def test_a_store_agrees_with_itself_in_every_cell(published):
     table = held(QUICK, QUICK, published, published)
-    assert list(table["cell"]) == [row.name for row in rows_of(QUICK, TABLE)]
+    assert list(table["cell"]) == [row.name for row in compared_rows(QUICK, TABLE)]
     assert set(table["agree"]) == {"identical"}
 
 
@@ -48,7 +48,7 @@ def test_what_is_not_in_both_stores_is_missing(published, tmp_path):
 
 
 def test_a_cell_far_off_disagrees_alone(published, tmp_path):
-    moved, row = everything(Store(tmp_path / "moved")), rows_of(QUICK, TABLE)[0]
+    moved, row = everything(Store(tmp_path / "moved")), compared_rows(QUICK, TABLE)[0]
     for run in row.runs:
         put(moved, run, 60.0)
     table = held(QUICK, QUICK, published, moved).set_index("cell")
@@ -61,12 +61,12 @@ def test_the_interval_is_that_of_the_formula(published, tmp_path):
     values = logits((90.4, 91.0, 91.6), 500)
     share = 1 / (1 + math.exp(-values.mean()))
     deviation = max(values.std(ddof=1), math.sqrt(1 / (500 * share * (1 - share))))
-    freedom = 2 * len(rows_of(QUICK, TABLE))
+    freedom = 2 * len(compared_rows(QUICK, TABLE))
     from scipy.stats import t
 
     half = t.ppf(0.995, freedom) * deviation * math.sqrt(1 / 3 + 1)
     low, high = from_logit(values.mean() - half), from_logit(values.mean() + half)
-    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK, TABLE)[0]
+    other, row = everything(Store(tmp_path / "other")), compared_rows(QUICK, TABLE)[0]
     for value, verdict in ((low - 0.3, "NO"), (low + 0.3, "yes"), (high - 0.3, "yes"), (high + 0.3, "NO")):
         put(other, row.runs[0], value)
         line = held(QUICK, ONE, published, other).iloc[0]
@@ -76,7 +76,7 @@ def test_the_interval_is_that_of_the_formula(published, tmp_path):
 
 @pytest.mark.parametrize("values", [(0.0, 0.0, 0.0), (100.0, 100.0, 100.0), (20.2, 56.0, 91.0), (7.4, 7.4, 7.4)])
 def test_no_interval_leaves_0_to_100_and_equal_seeds_leave_one(values, published, tmp_path):
-    row = rows_of(QUICK, TABLE)[0]
+    row = compared_rows(QUICK, TABLE)[0]
     for run, value in zip(row.runs, values, strict=True):
         put(published, run, value)
     line = held(QUICK, QUICK, published, published).iloc[0]
@@ -85,7 +85,7 @@ def test_no_interval_leaves_0_to_100_and_equal_seeds_leave_one(values, published
 
 
 def test_where_published_seeds_scatter_nobody_can_tell(published, tmp_path):
-    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK, TABLE)[0]
+    other, row = everything(Store(tmp_path / "other")), compared_rows(QUICK, TABLE)[0]
     for run, value in zip(row.runs, (20.2, 56.0, 62.4), strict=True):
         put(published, run, value)
     put(other, row.runs[0], 50.0)
@@ -111,7 +111,7 @@ N = None  # a run that diverged
     ],
 )
 def test_cells_with_runs_that_diverged(old, new, verdict, published, tmp_path):
-    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK, TABLE)[0]
+    other, row = everything(Store(tmp_path / "other")), compared_rows(QUICK, TABLE)[0]
     for store, values in ((published, old), (other, new)):
         for run, value in zip(row.runs, values, strict=False):
             put_diverged(store, run) if value is None else put(store, run, value)
@@ -119,7 +119,7 @@ def test_cells_with_runs_that_diverged(old, new, verdict, published, tmp_path):
 
 
 def test_all_diverged_elsewhere_is_the_same_result(published, tmp_path):
-    other, row = everything(Store(tmp_path / "other")), rows_of(QUICK, TABLE)[0]
+    other, row = everything(Store(tmp_path / "other")), compared_rows(QUICK, TABLE)[0]
     for run in row.runs:
         put_diverged(published, run, 2)
         put_diverged(other, run, 5)
@@ -187,7 +187,7 @@ def test_reproduce_says_what_is_missing_and_what_agrees(tmp_path, monkeypatch):
 def test_a_cell_moved_by_five_of_its_deviations_disagrees_and_one_drawn_alike_agrees(table, n, deviation, tmp_path):
     """All cells scatter by so many points around 80 %, more than 500 images would; so do the other seeds."""
     old, new = Store(tmp_path / "old"), Store(tmp_path / "new")
-    draw, rows = np.random.default_rng(0), rows_of(QUICK, table)
+    draw, rows = np.random.default_rng(0), compared_rows(QUICK, table)
     for row in rows:
         values = draw.normal(size=n)
         put_row(old, row, *(80 + deviation * (values - values.mean()) / values.std(ddof=1)))
@@ -205,7 +205,7 @@ def test_tune_cells_are_compared_by_the_images_of_the_tune_split(published, tmp_
     """129 images leave open twice as much as 500."""
     other, widths = Store(tmp_path / "other"), []
     for table in (TABLE, "learning-rate"):
-        row = rows_of(QUICK, table)[0]
+        row = compared_rows(QUICK, table)[0]
         put_row(published, row, 91.0, 91.0, 91.0)
         put(other, row.runs[0], 90.0)
         line = compare(QUICK, ONE, published, other, table).iloc[0]

@@ -201,7 +201,7 @@ def test_a_missing_record_names_the_command_of_its_store(store):
 
 def test_the_run_is_the_published_jointrd_and_other_profiles_are_refused():
     row = observation_record.row_of(QUICK)
-    assert row.name == "plain-34, strictly plain, JointRD"
+    assert row.name == "plain-34, strictly plain, JointRD, learning rate 0.9"
     assert (row.runs[0].seed, row.runs[0].recipe.learning_rate, row.runs[0].trains_teacher) == (0, 0.9, False)
     with pytest.raises(ConfigError, match="profile imagenet has no networks of table 3"):
         observation_record.row_of(PROFILES["imagenet"])
