@@ -332,7 +332,12 @@ def test_the_saved_notebook_opens_again_on_its_kernel(explorer: Sheet, browser, 
         again = Sheet(context.new_page(), explorer.lab, NAME, artefacts).open()
         again.settle()
         again.refuse_errors()
-        assert {name: PanelOnPage(again, name).picture[1] for name in PANELS} == left
+        for _ in range(60):  # a picture comes some time after its page
+            shown = {name: PanelOnPage(again, name).picture[1] for name in PANELS}
+            if shown == left:
+                break
+            again.page.wait_for_timeout(500)
+        assert shown == left
         network = PanelOnPage(again, "network")
         network.root.scroll_into_view_if_needed()
         assert network.control("shortcuts").answered(2)
