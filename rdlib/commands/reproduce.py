@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def run_notebooks(
                     say(f"     {waiting[done]} {'done' if done.result() else 'unchanged'}")
                 except RdlibError as error:
                     failures.append(str(error))
+                except BrokenProcessPool:
+                    failures.append(f"{waiting[done]} was killed, perhaps for memory: run it again, with --jobs 1")
         except BaseException:
             for child in multiprocessing.active_children():
                 child.terminate()  # its kernel ends when its parent is gone

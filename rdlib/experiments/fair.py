@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, Row, Teaching, make_row
 from rdlib.recipe import PAPER_RECIPE
-from rdlib.rivals.register import DECAYS, WAYS, Way
+from rdlib.rivals.register import DECAY, WAYS, Way
 
 RATES = (0.02, PAPER_RECIPE.learning_rate, 0.3)
 TUNE_SEEDS, TEST_SEEDS = (0, 1), (0, 1, 2, 3, 4)
@@ -37,7 +37,7 @@ def row(profile: Profile, way: Way, setting: Setting, teachers: Row) -> Row:
     """The strictly plain network taught in that way with that setting; of JointRD all of m(t) is scaled alike."""
     at = profile.trained(learning_rate=setting.rate)
     options: dict[str, float] = {}
-    if way.weight == DECAYS[0]:
+    if way.weight == DECAY:
         at = at.trained(weight_decay=setting.value)
     else:
         options = {way.weight: setting.value} | ({"m_min": setting.value / 2} if way.weight == "m_start" else {})
@@ -58,8 +58,8 @@ def grid(profile: Profile) -> Iterator[tuple[Way, Setting, Row]]:
 
 def tune_rows(profile: Profile) -> list[Row]:
     """The rows of the grid, and those that train their teachers."""
-    rows = [row for *_, row in grid(profile)]
-    return [resnet(profile.seeded(*TUNE_SEEDS).trained(holdout="tune")), *rows] if rows else []
+    tried = [one for *_, one in grid(profile)]
+    return [resnet(profile.seeded(*TUNE_SEEDS).trained(holdout="tune")), *tried] if tried else []
 
 
 def tuned_rows(profile: Profile) -> list[Row]:

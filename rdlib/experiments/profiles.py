@@ -47,7 +47,12 @@ PROFILES = {
     p.name: p
     for p in (
         Profile(
-            "quick", "digits", (34,), 8, QUICK_RECIPE, note="scikit-learn digits at 16x16, width 8, minutes on a CPU"
+            "quick",
+            "digits",
+            (34,),
+            8,
+            QUICK_RECIPE,
+            note="scikit-learn digits at 16x16, width 8, a minute or two a run on a CPU",
         ),
         Profile("cifar10-small", "cifar10-small", (34, 18, 50), 16, SMALL_RECIPE, FIVE, f"CIFAR-10 {SMALL}"),
         Profile("cifar100-small", "cifar100-small", (34, 18, 50), 16, SMALL_RECIPE, FIVE, f"CIFAR-100 {SMALL}"),

@@ -72,6 +72,6 @@ def note(ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, floa
 
 
 def counted(counts: Iterable[int]) -> str:
-    """Of how many seeds: "n = 3", "n = 2 or 3"; nothing where there are none."""
-    found = sorted(set(counts) - {0})
-    return f"n = {' or '.join(map(str, found))}" if found else ""
+    """Of how many seeds: "n = 3", "n = 8 to 10"; nothing where there are none."""
+    found = set(counts) - {0}
+    return f"n = {' to '.join(map(str, sorted({min(found), max(found)})))}" if found else ""

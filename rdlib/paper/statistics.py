@@ -32,6 +32,7 @@ class Estimate:
     """A mean, or a difference of two, with its standard error and degrees of freedom; NaN where nothing was run.
 
     n: runs in the smaller sample. possible: between what it must lie, -100 and 100 for a difference of percentages.
+    diverged: whether a run did; then there is no interval, for a mean over those that did not flatters.
     """
 
     value: float = math.nan
@@ -39,12 +40,18 @@ class Estimate:
     freedom: float = math.nan
     n: int = 0
     possible: tuple[float, float] = (-math.inf, math.inf)
+    diverged: bool = False
+
+    @property
+    def blind(self) -> bool:
+        """Whether there is no interval."""
+        return self.n < LEAST or self.diverged
 
     def bounds(self, error: float = ERROR) -> tuple[float, float]:
         """Student's t interval that errs so often, within what is possible; all of that for fewer than LEAST runs."""
         from scipy.stats import t as student_t
 
-        if self.n < LEAST:
+        if self.blind:
             return self.possible
         half = float(student_t.ppf(1 - error / 2, self.freedom)) * self.error if self.error else 0.0
         return max(self.value - half, self.possible[0]), min(self.value + half, self.possible[1])
@@ -53,7 +60,7 @@ class Estimate:
         """How often chance alone would go so far from `bar` on either side; 1 without an interval."""
         from scipy.stats import t as student_t
 
-        if self.n < LEAST:
+        if self.blind:
             return 1.0
         if not self.error:
             return float(self.value == bar)
@@ -61,7 +68,7 @@ class Estimate:
 
     def verdict(self, bar: float = 0.0, error: float = ERROR) -> str:
         """Is it more than `bar`? Yes or no where the whole interval says so."""
-        if math.isnan(self.value):
+        if math.isnan(self.value) and not self.diverged:
             return NOT_RUN
         low, high = self.bounds(error)
         return YES if low > bar else NO if high < bar else UNDECIDED
@@ -70,7 +77,7 @@ class Estimate:
         """Seeds that would decide, were the difference and the deviations as they seem; None for more than MANY."""
         from scipy.stats import t as student_t
 
-        for n in range(self.n, MANY + 1) if self.n >= LEAST else ():
+        for n in range(self.n, MANY + 1) if not self.blind else ():
             quantile = float(student_t.ppf(1 - error / 2, self.freedom * (n - 1) / (self.n - 1)))
             if quantile * self.error * math.sqrt(self.n / n) < abs(self.value - bar):
                 return n
@@ -80,7 +87,7 @@ class Estimate:
         """The number and its interval, e.g. "+1.2 [0.4, 2.0]"; without the interval where there is none."""
         if math.isnan(self.value):
             return ""
-        ends = f" [{form}, {form}]".format(*self.bounds(error)) if self.n >= LEAST else ""
+        ends = f" [{form}, {form}]".format(*self.bounds(error)) if not self.blind else ""
         return form.format(self.value) + ends
 
 
@@ -94,18 +101,15 @@ def minus(ours: Cell, theirs: Cell) -> Estimate:
     """The difference of two means in points of top-1, by Welch (1947), unpaired.
 
     Under each deviation is a floor: what as many test images leave open by chance, for three seeds may agree by luck.
-    Where a run diverged there is no interval: a mean over those that did not flatters.
     """
-    if not ours.values or not theirs.values:
-        return Estimate(possible=POINTS)
-    n = 0 if ours.diverged or theirs.diverged else min(len(ours.values), len(theirs.values))
+    n, diverged = min(len(ours.values), len(theirs.values)), bool(ours.diverged or theirs.diverged)
     value = round(ours.mean - theirs.mean, 9)  # so that rounding of means never decides a printed digit
     if n < 2:
-        return Estimate(value, n=n, possible=POINTS)
+        return Estimate(value, n=n, possible=POINTS, diverged=diverged)
     parts = [(variance(one) / len(one.values), len(one.values) - 1) for one in (ours, theirs)]
     total = sum(part for part, _ in parts)
     freedom = total**2 / sum(part**2 / free for part, free in parts) if total else n - 1
-    return Estimate(value, math.sqrt(total), freedom, n, POINTS)
+    return Estimate(value, math.sqrt(total), freedom, n, POINTS, diverged)
 
 
 def variance(of: Cell) -> float:

@@ -63,9 +63,9 @@ class Way:
         return ("Inherited", {}) if self.method == "Supervised" else (self.method, {"init": "teacher"})
 
 
-DECAYS = ("weight_decay", (5e-5, 5e-4, 5e-3))
+DECAY, DECAYS = "weight_decay", (5e-5, 5e-4, 5e-3)  # of the recipe
 WAYS = (
-    Way("cross-entropy", "Supervised", weight=DECAYS[0], tried=DECAYS[1]),
+    Way("cross-entropy", "Supervised", weight=DECAY, tried=DECAYS),
     Way("logit distillation", "LogitDistillation", weight="alpha", tried=(0.1, 0.5, 0.9)),
     Way("FitNets hint", "Hints", weight="weight", tried=(1.0, 10.0, 100.0)),
     Way("attention transfer", "AttentionTransfer", weight="weight", tried=(10.0, 100.0, 1000.0)),
@@ -73,9 +73,9 @@ WAYS = (
     Way("feature distance", "FeatureDistillation", weight="distance_weight", tried=(1e-4, 1e-3, 1e-2)),
     Way("JointRD", "JointRD", weight="m_start", tried=(0.5, 1.0, 2.0)),
     Way("JointRD and logit distillation", "JointRDWithLogits"),
-    Way("Dirac weights", "Supervised", "dirac", weight=DECAYS[0], tried=DECAYS[1]),
+    Way("Dirac weights", "Supervised", "dirac", weight=DECAY, tried=DECAYS),
     Way("Dirac weights, JointRD", "JointRD", "dirac"),
-    Way("RepVGG", "Supervised", "repvgg", weight=DECAYS[0], tried=DECAYS[1]),
+    Way("RepVGG", "Supervised", "repvgg", weight=DECAY, tried=DECAYS),
     Way("RepVGG, JointRD", "JointRD", "repvgg"),
     Way("SkipRemover", "SkipRemoval", both=False, weight="logit_weight", tried=(0.1, 0.35, 0.7)),
 )

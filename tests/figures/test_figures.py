@@ -37,7 +37,8 @@ def test_a_band_is_mean_and_range_and_leaves_out_epochs_that_a_seed_lacks(ax: Ax
 
 
 def test_seeds_are_counted() -> None:
-    assert [counted(each) for each in ([3, 3], [3, 0, 2], [0], [])] == ["n = 3", "n = 2 or 3", "", ""]
+    assert [counted(each) for each in ([3, 3], [3, 0, 2], [0], [])] == ["n = 3", "n = 2 to 3", "", ""]
+    assert counted([8, 10, 9]) == "n = 8 to 10"
 
 
 def test_accuracy_draws_every_seed_and_mean_and_names_rows_without_records(store: Store) -> None:
