@@ -65,16 +65,15 @@ def top1(body: dict) -> float:
 
 
 def welch(raw: Raw, one: dict, other: dict, bar: float) -> dict | None:
-    """Difference, standard error, degrees of freedom, p and n; None where one has no run that finished."""
+    """Difference, standard error, degrees of freedom, p and n; None where one has no run that ended."""
     records = [raw.of(one), raw.of(other)]
     samples = [[top1(body) for body in of if "diverged" not in body] for of in records]
+    diverged = any("diverged" in body for of in records for body in of)
     if not all(samples):
-        return None
+        return {"n": 0, "p": 1.0, "bar": bar, "diverged": True} if diverged else None
     value = round(np.mean(samples[0]) - np.mean(samples[1]), 9)
-    found = {"value": value, "n": min(map(len, samples)), "p": 1.0, "bar": bar}
-    if any("diverged" in body for of in records for body in of):
-        return found | {"n": 0}
-    if found["n"] < 3:
+    found = {"value": value, "n": min(map(len, samples)), "p": 1.0, "bar": bar, "diverged": diverged}
+    if diverged or found["n"] < 3:
         return found
     images, shares = TEST_IMAGES[one["dataset"]], []
     for sample in samples:
@@ -90,9 +89,9 @@ def printed(gap: dict | None, level: float, seeds: int) -> Line:
     """How a line must read whose interval may err in `level`."""
     if gap is None:
         return {"ours": "", "n": f"0/{seeds}", "verdict": "not run"}
-    line = {"n": f"{gap['n']}/{seeds}", "ours": f"{gap['value']:+.1f}" * bool(gap["n"])}
-    if gap["n"] < 3:
-        return line | {"verdict": f"undecided ({'fewer than 3 seeds' if gap['n'] else 'a run diverged'})"}
+    line = {"n": f"{gap['n']}/{seeds}", "ours": f"{gap['value']:+.1f}" if gap["n"] else ""}
+    if gap["diverged"] or gap["n"] < 3:
+        return line | {"verdict": f"undecided ({'a run diverged' if gap['diverged'] else 'fewer than 3 seeds'})"}
 
     def half(n: int) -> float:
         quantile = student_t.ppf(1 - level / 2, gap["freedom"] * (n - 1) / (gap["n"] - 1))

@@ -92,6 +92,8 @@ def test_answers_of_made_up_records_are_those_of_the_raw_files(case, store):
     if case == 1:
         put_diverged(store, questions.primary()["start"].theirs.runs[0])
         put_diverged(store, questions.primary()["depth"].theirs.runs[9])
+        for run in questions.primary()["smaller"].theirs.runs:
+            put_diverged(store, run)
     if case == 2:
         for run in questions.primary()["paths"].theirs.runs[2:]:
             store.record_path(run).unlink()
@@ -130,6 +132,7 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     commands = [
         fill_command(of, table, store) for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"))
     ]
+    commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))
     assert all(" Not run." in line for line in questions.findings(store, ""))

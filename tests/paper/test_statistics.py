@@ -80,13 +80,14 @@ def test_nothing_leaves_what_is_possible_and_a_verdict_is_one_of_four(one, other
     assert -100 <= low <= high <= 100
     verdict = gap.verdict(bar, error)
     assert verdict in VERDICTS
-    assert (verdict == NOT_RUN) == (not one.values or not other.values) == math.isnan(gap.value)
-    assert ("[" in gap.text(error=error)) == (gap.n >= LEAST)
+    assert (not one.values or not other.values) == math.isnan(gap.value)
+    assert (verdict == NOT_RUN) == (math.isnan(gap.value) and not one.diverged and not other.diverged)
+    assert ("[" in gap.text(error=error)) == (not gap.blind)
     if one.values and other.values:
         assert low - 1e-9 <= gap.value <= high + 1e-9
         assert minus(other, one).bounds(error) == pytest.approx((-high, -low))
         certain = len(one.values) >= LEAST <= len(other.values) and not one.diverged and not other.diverged
-        assert certain == (gap.n >= LEAST)
+        assert certain == (not gap.blind)
         assert certain or (verdict, low, high, gap.p(bar)) == (UNDECIDED, -100, 100, 1.0)
         if certain and abs(gap.p(bar) - error) > 1e-9:
             assert (verdict != UNDECIDED) == (gap.p(bar) < error)
