@@ -91,7 +91,7 @@ def costs(found: Sequence[Line], ways: Sequence[str], training: Axes, traffic: A
     for ax, title in ((training, "training\n(pale: teacher's)"), (traffic, "traffic deployed\n(+ additions)")):
         ax.axvline(1, color="#555", linewidth=0.8, linestyle=":")
         ax.set_xlim(0, None)
-        ax.set_title(title, fontsize=10)
+        ax.set_title(title, fontsize=8.5)
         ax.set_xlabel("times plain")
 
 
