@@ -51,7 +51,12 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(notebook), str(output), parameters=parameters, progress_bar=False, cwd=str(notebook.parent)
+            str(notebook),
+            str(output),
+            parameters=parameters,
+            progress_bar=False,
+            cwd=str(notebook.parent),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no warning for each kernel about local TCP
         )
     except papermill.PapermillExecutionError as error:
         where = f"{notebook.name} stopped in cell {error.exec_count}"

@@ -35,6 +35,15 @@ def published(store: Store) -> Store:
     return everything(store)
 
 
+def test_every_run_is_trained_once_however_many_tables_show_it():
+    shown = rows_of(QUICK)
+    rows = compared_rows(QUICK)
+    assert len({row.runs[0] for row in shown}) < len(shown), "no cell stands in two tables: this says nothing"
+    assert len({row.runs[0] for row in rows}) == len(rows)
+    assert max(len(row.runs) for row in shown) == len(rows[0].runs), "the cell of fewer seeds was kept"
+    assert not any(row.runs[0].trains_teacher for row in rows)
+
+
 def test_a_store_agrees_with_itself_in_every_cell(published):
     table = held(QUICK, QUICK, published, published)
     assert list(table["cell"]) == [row.name for row in compared_rows(QUICK, TABLE)]
