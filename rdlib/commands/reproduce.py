@@ -160,7 +160,7 @@ def compare(
 
     The interval is taken on the logit of the accuracy, so that it stays within 0 and 100 %, for n published and m
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the cell's own deviation, but at least what as many
-    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells.
+    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells of these tables.
     """
     data = load(profile.dataset, image_size=profile.recipe.image_size)
     counts = {"test": len(data.test), "tune": len(data.tune)}
@@ -168,7 +168,8 @@ def compare(
         (row.name, counts[row.runs[0].recipe.holdout], cell(row, published), cell(new, reproduced), new)
         for row, new in zip(compared_rows(profile, table), compared_rows(wanted, table), strict=True)
     ]
-    several = [logits(old.values, images) for _, images, old, *_ in cells if 1 < len(old.values) < ENOUGH]
+    few = [(cell(row, published).values, counts[row.runs[0].recipe.holdout]) for row in rows_of(profile, table)]
+    several = [logits(values, images) for values, images in few if 1 < len(values) < ENOUGH]
     freedom = sum(len(values) - 1 for values in several)
     pooled = sum(float(np.var(values)) * len(values) for values in several) / freedom if freedom else math.nan
     lines = []
