@@ -19,7 +19,7 @@ from rdlib.methods import Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.rivals.register import METHODS
-from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
+from rdlib.runs.provenance import code_digest, device_name, forget_peak_memory, provenance
 from rdlib.runs.run import Divergence, Record, Run, defaults_of
 from rdlib.runs.store import Store
 from rdlib.step import FAST
@@ -78,6 +78,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
         told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
+        told["trained_by"] = now = f"code {code_digest()[:12]}, torch {torch.__version__}, {device_name(device)}"
         epochs: list[Epoch] = []
         metrics: dict[str, float | None] = {}
         diverged = None
@@ -88,7 +89,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         except NonFiniteLossError as error:  # on every rank, since the terms were added up over all
             diverged = Divergence(error.epoch, error.step, error.term)
         origin = made_by(run, store, images, epochs, device)
-        record = stands = Record(run, metrics, [tidy(epoch) for epoch in epochs], origin, diverged)
+        record = stands = Record(run, metrics, [tidy(epoch, now) for epoch in epochs], origin, diverged)
         if shard().rank == 0:
             stands = store.save(record, method.student if diverged is None else None)
             checkpoint.unlink(missing_ok=True)
@@ -189,9 +190,9 @@ def pick_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def tidy(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as JSON, floats to six significant digits."""
-    flat = {k: v for k, v in asdict(epoch).items() if v is not None}
+def tidy(epoch: Epoch, now: str) -> dict[str, Any]:
+    """An epoch as JSON, floats to six significant digits; who trained it only where that is not who does `now`."""
+    flat = {k: v for k, v in asdict(epoch).items() if v is not None and (k != "trained_by" or v not in ("", now))}
     return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 

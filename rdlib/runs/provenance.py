@@ -22,15 +22,12 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
     """What a record says of its making; `images` were worked on in `seconds` (0 where no epoch was finished)."""
     import torchvision  # two seconds, and only records ask for it
 
-    if device.type == "cuda":
-        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-        memory = peak_resident_bytes()
+    cuda = device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_bytes()
     return code_origin() | {
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if seconds else None,
-        "device": name,
+        "device": device_name(device),
         "processor": processor()[0],
         "threads": torch.get_num_threads(),
         "processes": shard().size,
@@ -43,6 +40,13 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
         },
         "data_sha256": data.sha256,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU's kind and the instructions that torch uses on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def code_origin() -> dict[str, Any]:

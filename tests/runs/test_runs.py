@@ -445,6 +445,25 @@ def test_an_interrupted_training_goes_on_to_the_same_record(method, tiny_runs, s
     assert not store.checkpoint_path(run).exists()
 
 
+def test_a_record_names_the_code_of_epochs_that_other_code_trained(tiny_runs, store, monkeypatch):
+    run, real, calls = tiny_runs(), experiment.METHODS["Supervised"].losses, []
+
+    def losses(*arguments: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == 5:  # epoch 2 of 2
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.METHODS["Supervised"], "losses", losses)
+        patch.setattr(experiment, "code_digest", lambda: "0" * 64)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, store, "cpu", progress=False)
+    old, new = train(run, store, "cpu", progress=False).history
+    assert old["trained_by"].startswith(f"code {'0' * 12}, torch ")
+    assert "trained_by" not in new
+
+
 def test_training_again_gives_the_same_weights(tiny_runs, store, tmp_path):
     a, b = (train(tiny_runs(), s, "cpu", progress=False) for s in (store, Store(tmp_path / "other")))
     assert a.provenance["weights_sha256"] == b.provenance["weights_sha256"]

@@ -22,6 +22,7 @@ from rdlib.runs import workers
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 from rdlib.runs.sweep import Outcome, missing, sweep
+from rdlib.train import kept_epochs
 
 MakeRun = Callable[..., Run]
 ON_DIGITS: dict[str, Any] = {"dataset": "digits", "recipe": Recipe(1, 256, 0.05, crop_padding=2, flip=False)}
@@ -319,12 +320,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 180) -> None:
 
 def epochs_done(store: Store, runs: list[Run]) -> list[int]:
     """Of each run, as its record or checkpoint has them."""
-    done = []
-    for run in runs:
-        path = store.checkpoint_path(run)
-        kept = len(torch.load(path, weights_only=True)["history"]) if path.exists() else 0
-        done.append(run.recipe.epochs if store.record(run) else kept)
-    return done
+    return [run.recipe.epochs if store.record(run) else kept_epochs(store.checkpoint_path(run)) for run in runs]
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
