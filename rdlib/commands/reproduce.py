@@ -25,6 +25,7 @@ from rdlib.images import load
 from rdlib.runs.run import Divergence
 from rdlib.runs.store import ROOT, Store
 from rdlib.runs.sweep import sweep
+from rdlib.runs.workers import require_jobs
 
 
 def reproduce(
@@ -33,6 +34,7 @@ def reproduce(
     """Train `seeds` seeds of every run of a profile into the store `reproduced`, execute the notebooks on it and hold
     it against the published store; tells whether all went well."""
     whole, wanted = profile(name), profile(name, seeds)
+    require_jobs(jobs)
     require_notebook_packages()
     runs = runs_of(compared_rows(wanted))
     set_aside_stale(reproduced, say)
@@ -160,7 +162,8 @@ def compare(
 
     The interval is taken on the logit of the accuracy, so that it stays within 0 and 100 %, for n published and m
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the cell's own deviation, but at least what as many
-    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells of these tables.
+    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells of
+    these tables.
     """
     data = load(profile.dataset, image_size=profile.recipe.image_size)
     counts = {"test": len(data.test), "tune": len(data.tune)}

@@ -163,13 +163,14 @@ def memory_named(run: Run) -> Iterator[None]:
 
 
 def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
-    """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
-    for known in (run, teacher_of(run, store)):
-        record = store.record(known) if known and known.dataset == run.dataset else None
+    """Raise RecordError where the store has a record made on other images of the same name: of the run, its teacher, or
+    any other, with which a table would average this one."""
+    known = [one for one in (run, teacher_of(run, store)) if one and one.dataset == run.dataset]
+    for record in [*map(store.record, known), store.some_record(run.dataset)]:
         if record is not None and record.provenance["data_sha256"] != dataset.sha256:
             raise RecordError(
                 f"run {record.run.id} was trained on other images than the present {dataset.name}: "
-                "restore those, or use another --store"
+                "restore those, prepare these under another name, or use another --store"
             )
 
 

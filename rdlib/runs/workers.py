@@ -75,11 +75,10 @@ def hired(
         with dask_cluster(scheduler, runs, store) as crew:
             yield crew
         return
+    require_jobs(jobs)
     devices = local_devices(device)
     if jobs is None:
         jobs = len(devices) if devices[0].startswith("cuda") else os.cpu_count() or 1
-    if jobs < 1:
-        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if jobs == 1 and not stoppable:
         yield Here(), 1
         return
@@ -88,6 +87,12 @@ def hired(
         yield apart, jobs
     finally:
         apart.end()
+
+
+def require_jobs(jobs: int | None) -> None:
+    """Raise ConfigError for a number of runs at a time below 1."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
 
 
 def local_devices(device: str | None) -> list[str]:

@@ -118,7 +118,9 @@ def test_omitted_options_are_the_methods_defaults():
 def test_equal_numbers_are_one_run():
     a, b = (replace(BASE, options={"m_start": one, "m_min": zero}) for one, zero in ((1, 0), (1.0, 0.0)))
     assert (a.id, a) == (b.id, b)
-    a, b = (Run("digits", "LogitDistillation", 18, 4, "none", 0, Recipe(), {"temperature": t}, "x") for t in (4, 4.0))
+    a, b = (
+        Run("digits", "LogitDistillation", 18, 4, "none", 0, Recipe(), {"temperature": t}, "0" * 12) for t in (4, 4.0)
+    )
     assert a.id == b.id
     for name in ("learning_rate", "momentum", "weight_decay"):
         a, b = (replace(BASE, recipe=Recipe(**{name: one})) for one in (1, 1.0))
