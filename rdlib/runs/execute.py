@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rdlib.distributed import joined, require_agreement, shard
-from rdlib.errors import ConfigError, NonFiniteLossError, RecordError
+from rdlib.errors import BusyError, ConfigError, NonFiniteLossError, RecordError
 from rdlib.files import sha256_of
 from rdlib.images import load
 from rdlib.images.dataset import Images
@@ -58,11 +58,14 @@ def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method
         return make(*networks, **run.options)
 
 
-def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+def train(
+    run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True, again: bool = True
+) -> Record:
     """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
 
     A run that diverges leaves a record that says so, and no weights.
 
+    again: also where record and weights are there, perhaps since another process left them a moment ago.
     device: by default CUDA where there is one. Under torchrun all processes call this and share the run; the first
     one writes. Raises before training when the store cannot be written, or the processes differ in code or data, and
     RecordError after it where the run has a record and one of the two diverged, the other not.
@@ -70,6 +73,9 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     store.require_writable()
     checkpoint = store.checkpoint_path(run)
     with joined(pick_device(device)) as device, locked(checkpoint), memory_named(run):
+        done = None if again else store.record(run)
+        if done is not None and (done.diverged is not None or store.has_weights(run)):
+            return done
         if device.type == "cuda":
             torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
@@ -129,13 +135,13 @@ def locked(checkpoint: Path) -> Iterator[None]:
     if shard().rank > 0:
         yield
         return
-    path = checkpoint.with_suffix(".lock")
+    path = lock_path(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RecordError("another process trains this run now: wait for it, or stop it") from error
+        raise BusyError("another process trains this run now: wait for it, or stop it") from error
     except (OSError, NotImplementedError):  # a file system without locks: go on without
         pass
     for left in path.parent.glob(f".{checkpoint.name}.*.tmp"):  # by a process that was killed while it wrote
@@ -145,6 +151,21 @@ def locked(checkpoint: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)  # who takes it meanwhile sees that it is gone, and begins again (filelock)
         lock.release()
+
+
+def lock_path(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".lock")
+
+
+def held(checkpoint: Path) -> bool:
+    """Whether another process trains that run now. The lock that a killed one left is taken away."""
+    if lock_path(checkpoint).exists():
+        try:
+            with locked(checkpoint):
+                pass
+        except BusyError:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import BusyError, ConfigError, RdlibError
 from rdlib.images import load
 from rdlib.runs.execute import pick_device, train
 from rdlib.runs.provenance import code_digest
@@ -31,7 +31,7 @@ from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
 Crew = tuple[Executor, int]  # and how many runs it takes at a time
-Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
+Result = Record | BusyError | str | None  # a record, held elsewhere, a failure's sentence, or None: the process died
 DIED = "its worker process died (out of memory?): try fewer --jobs"
 ANSWER_WITHIN = "10s"  # for a Dask scheduler
 
@@ -41,10 +41,9 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        done = store.record(run)  # another sweep may have trained it since this one began
-        if done is not None and (done.diverged is not None or store.has_weights(run)):
-            return done
-        return train(run, store, device, progress=False)
+        return train(run, store, device, progress=False, again=False)
+    except BusyError as error:
+        return error
     except RdlibError as error:
         return str(error)
     except Exception as error:  # a bug or a full disk in one run must not take the sweep with it

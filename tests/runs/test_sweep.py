@@ -225,6 +225,33 @@ def test_stopped_at_its_deadline_a_sweep_goes_on_and_ends_as_an_undisturbed_one(
         assert without_seconds(store.record(run)) == without_seconds(quiet.record(run))
 
 
+TOGETHER = """
+import sys
+sys.path.append("..")
+from rdlib.runs import execute
+from rdlib.runs.store import Store
+from rdlib.runs.sweep import sweep
+from test_sweep import digits_runs
+real = execute.fit
+def fit(*arguments, description, **told):
+    print("trained", description, flush=True)
+    return real(*arguments, description=description, **told)
+execute.fit = fit
+sys.exit(len(sweep(digits_runs(epochs=6), Store(sys.argv[1]), jobs=1, device="cpu").failures))
+"""
+
+
+def test_several_sweeps_of_one_store_train_every_run_once_and_all_end_well(store):
+    command = [sys.executable, "-c", TOGETHER, str(store.root)]
+    sweeps = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) for _ in range(2)]
+    told = [process.communicate(timeout=200)[0] for process in sweeps]
+    assert [process.returncode for process in sweeps] == [0, 0], told
+    lines = [line for text in told for line in text.splitlines() if line.startswith("trained")]
+    assert sorted(lines) == sorted(f"trained {run.label}" for run in digits_runs(epochs=6))
+    assert any("another sweep trains" in text for text in told), "they never met: this says nothing"
+    assert not list(store.root.rglob("*.lock"))
+
+
 def test_a_single_job_with_a_deadline_can_be_stopped(store):
     outcome = sweep(digits_runs(epochs=1000), store, jobs=1, device="cpu", minutes=0.1)
     assert (len(outcome.stopped), len(outcome.waiting)) == (1, 2)
