@@ -15,11 +15,12 @@ from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
 from rdlib.commands.networks import publish
-from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
+from rdlib.commands.options import DeviceOption, StoreOption, console
 from rdlib.commands.sweep import sweep
 from rdlib.commands.train import train
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import profile
+from rdlib.files import NOTEBOOKS, RESULTS
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -124,9 +125,11 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.commands.notebooks import NOTEBOOKS, parameters_of, refresh
+    from rdlib.commands.notebooks import parameters_of, refresh
 
     profile(profile_name)
+    if not NOTEBOOKS.is_dir():
+        raise ConfigError("there are no notebooks here: work in a clone of the repository")
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         chosen = profile_name != "quick" and "profile" in parameters_of(path)
         refresh(path, {"profile": profile_name} if chosen else {})

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib.commands.notebooks import NOTEBOOKS, execute_if_changed, parameters_of
+from rdlib.commands.notebooks import execute_if_changed, parameters_of
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, as_text, cell, rows_of, runs_of
+from rdlib.files import NOTEBOOKS, PACKAGE, ROOT
 from rdlib.images import load
 from rdlib.runs.run import Divergence
-from rdlib.runs.store import ROOT, Store
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import sweep
 from rdlib.runs.workers import require_jobs
 
@@ -103,7 +104,7 @@ def report(compared: pd.DataFrame, failures: Sequence[str], say: Callable[[str],
 
 # They train in front of the reader whatever the profile; all others read records.
 LIVE = {"00_start_here", "01_joint_training_by_hand", "10_take_your_own_resnet"}
-CODE = [*sorted((ROOT / "rdlib").rglob("*.py")), ROOT / "uv.lock"]
+CODE = [*sorted(PACKAGE.rglob("*.py")), ROOT / "uv.lock"]
 
 
 def require_notebook_packages() -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from rdlib.commands.known import known_run
-from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
+from rdlib.commands.options import DeviceOption, StoreOption, console
 from rdlib.errors import ConfigError
+from rdlib.files import RESULTS
 from rdlib.recipe import PAPER_METHODS, PAPER_RECIPE, Recipe
 
 KEPT = {"run_id", "again", "store", "device"}  # what may be given with the id of a run
@@ -52,7 +53,7 @@ def train(
         refuse_ignored(context, KEPT if again is not None else KEPT | {"teacher"})
     known = known_run(store, named) if named is not None else None
     from rdlib.images import load
-    from rdlib.runs.execute import require_same_images
+    from rdlib.runs.execute import require_same_images, sweep_up
     from rdlib.runs.execute import train as train_run
     from rdlib.runs.progress import describe
     from rdlib.runs.run import Run
@@ -82,6 +83,7 @@ def train(
     found = place.record(run)
     if found is not None and not again:
         require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))
+        sweep_up(run, place)
         say(f"{run.id} is trained already: {describe(found)}")
     else:
         say(f"{run.id}  {run.label}")

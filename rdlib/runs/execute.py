@@ -144,8 +144,6 @@ def locked(checkpoint: Path) -> Iterator[None]:
         raise BusyError("another process trains this run now: wait for it, or stop it") from error
     except (OSError, NotImplementedError):  # a file system without locks: go on without
         pass
-    for left in path.parent.glob(f".{checkpoint.name}.*.tmp"):  # by a process that was killed while it wrote
-        left.unlink(missing_ok=True)
     try:
         yield
     finally:
@@ -166,6 +164,14 @@ def held(checkpoint: Path) -> bool:
         except BusyError:
             return True
     return False
+
+
+def sweep_up(run: Run, store: Store) -> None:
+    """Take away the checkpoint and lock of a run that is done, which a process killed at its very end left behind."""
+    checkpoint = store.checkpoint_path(run)
+    if (checkpoint.exists() or lock_path(checkpoint).exists()) and (store.has_weights(run) or store.diverged(run)):
+        with contextlib.suppress(BusyError), locked(checkpoint):
+            checkpoint.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

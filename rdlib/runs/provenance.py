@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from rdlib.distributed import shard
+from rdlib.files import CHECKOUT, PACKAGE
 from rdlib.images.dataset import Images
-from rdlib.runs.store import ROOT
 
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def code_digest(folder: Path = ROOT / "rdlib") -> str:
+def code_digest(folder: Path = PACKAGE) -> str:
     """SHA-256 over names and contents of all Python files below a folder: what the processes of one job must share."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
@@ -97,9 +97,9 @@ def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
 
 def git(*arguments: str) -> str | None:
     """Output of a git command in the repository, or None where there is no git or no repository of ours."""
-    if not (ROOT / ".git").exists():  # installed elsewhere, perhaps within another repository
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():  # perhaps within another repository
         return None
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
         return done.stdout.strip()
     return None

@@ -12,13 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import require_writable, sha256_of, whole, write
+from rdlib.files import RESULTS, ROOT, require_writable, sha256_of, whole, write
 from rdlib.models import StagedResNet
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Record, Run
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "results"
 
 
 class Store:

@@ -7,7 +7,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 
 from rdlib.errors import BusyError, SweepError
-from rdlib.runs.execute import held
+from rdlib.runs.execute import held, sweep_up
 from rdlib.runs.progress import Status, describe
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
@@ -79,6 +79,8 @@ def sweep(
     store = Store(store.root.resolve())  # a worker may have another working directory
     store.require_writable()
     todo, outcome = missing(runs, store), Outcome()
+    for done in set(runs) - set(todo):
+        sweep_up(done, store)
     attempts = dict.fromkeys(todo, 0)
     running: dict[Future[Result], Run] = {}
     crew = hired(todo, store, jobs, device, scheduler, stoppable=minutes is not None)

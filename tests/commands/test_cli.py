@@ -14,7 +14,7 @@ import typer
 
 from rdlib.__main__ import main
 from rdlib.commands import data as data_command
-from rdlib.commands import known, options
+from rdlib.commands import known
 from rdlib.commands import main as cli
 from rdlib.commands import measure as measure_command
 from rdlib.commands.sweep import left_over
@@ -136,7 +136,7 @@ def test_a_usage_error_is_explained_with_exit_code_2(arguments, named, command, 
 
 
 def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypatch, tmp_path):
-    monkeypatch.setattr("rdlib.images.dataset.ROOT", tmp_path)
+    monkeypatch.setattr("rdlib.commands.data.DATA", tmp_path)
     code, out, _ = command("data", "list")
     assert code == 0
     line = "digits: 10 classes, 16x16, 1297 train (of them 129 tune), 500 test, sha256 92cb71c2c011"
@@ -412,4 +412,3 @@ def test_the_choices_that_help_names_are_those_there_are():
     sets = next(parameter for parameter in commands["sweep"].params if parameter.name == "only")
     assert all(name in sets.help for name in SETS)
     assert next(p for p in commands["adopt"].params if p.name == "dataset").default == IMAGENET
-    assert options.RESULTS == RESULTS

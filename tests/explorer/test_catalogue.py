@@ -22,9 +22,10 @@ from rdlib.explorer.catalogue import (
     select,
     values,
 )
+from rdlib.files import RESULTS
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 
 RECIPE = PROFILES["quick"].recipe
 
