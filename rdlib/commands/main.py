@@ -125,11 +125,10 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.commands.notebooks import parameters_of, refresh
+    from rdlib.commands.notebooks import parameters_of, refresh, require_notebooks
 
     profile(profile_name)
-    if not NOTEBOOKS.is_dir():
-        raise ConfigError("there are no notebooks here: work in a clone of the repository")
+    require_notebooks()
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         chosen = profile_name != "quick" and "profile" in parameters_of(path)
         refresh(path, {"profile": profile_name} if chosen else {})

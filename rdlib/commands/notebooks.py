@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rdlib.errors import ConfigError, NotebookError
+from rdlib.files import NOTEBOOKS
 
 
 def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
@@ -38,6 +39,12 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
     unknown = [name for name in parameters if name not in known]
     if unknown:
         raise ConfigError(f"{notebook.name} has no parameter {unknown[0]!r}: choose from {', '.join(known)}")
+
+
+def require_notebooks() -> None:
+    """Raise ConfigError where rdlib was installed without the repository's notebooks and records."""
+    if not NOTEBOOKS.is_dir():
+        raise ConfigError("there are no notebooks and no published records here: work in a clone of the repository")
 
 
 def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib.commands.notebooks import execute_if_changed, parameters_of
+from rdlib.commands.notebooks import execute_if_changed, parameters_of, require_notebooks
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
 from rdlib.experiments.rows import Row
@@ -36,6 +36,7 @@ def reproduce(
     it against the published store; tells whether all went well."""
     whole, wanted = profile(name), profile(name, seeds)
     require_jobs(jobs)
+    require_notebooks()
     require_notebook_packages()
     runs = runs_of(compared_rows(wanted))
     set_aside_stale(reproduced, say)
