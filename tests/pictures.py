@@ -34,9 +34,9 @@ def png(file: Path, levels: np.ndarray, kind: int, transparent: bytes = b"") -> 
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
 
 
-def tiff(file: Path, data: bytes, bits: int, white: int, numbers: int = 1) -> None:
+def tiff(file: Path, data: bytes, bits: int, white: int, numbers: int = 1, bands: int = 1) -> None:
     """A little-endian TIFF of greys; white: 1 where 0 is black; numbers: 1 whole, 2 signed, 3 floating point."""
-    entries = ((256, 8), (257, 6), (258, bits), (259, 1), (262, white), (273, 8), (277, 1), (279, len(data)))
+    entries = ((256, 8), (257, 6), (258, bits), (259, 1), (262, white), (273, 8), (277, bands), (279, len(data)))
     fields = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in (*entries, (339, numbers)))
     file.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", 9) + fields + b"\0" * 4)
 
@@ -58,9 +58,9 @@ def palette(file: Path, **options: object) -> None:
     Image.fromarray(FEW).convert("P", palette=Image.Palette.ADAPTIVE, colors=2).save(file, **options)
 
 
-def several(file: Path, **options: object) -> None:
-    """FEW, then a black picture."""
-    first = Image.fromarray(FEW)
+def several(file: Path, pixels: np.ndarray = FEW, **options: object) -> None:
+    """These pixels, then a black picture."""
+    first = Image.fromarray(pixels)
     first.save(file, save_all=True, append_images=[Image.new("RGB", first.size)], **options)
 
 
@@ -116,7 +116,10 @@ LOSSY: dict[str, tuple[str, Make]] = {
         ("JPEG", "x.jpg", "RGB"), ("JPEG, upper case", "X.JPG", "RGB"), ("CMYK JPEG", "x.jpeg", "CMYK"),
         ("CMYK TIFF", "x.tif", "CMYK"), ("YCbCr TIFF", "x.tif", "YCbCr"), ("AVIF", "x.avif", "RGB"),
     )
-} | {"JFIF": ("x.jfif", lambda f: Image.fromarray(flat).save(f, "JPEG"))}  # fmt: skip
+} | {
+    "JFIF": ("x.jfif", lambda f: Image.fromarray(flat).save(f, "JPEG")),
+    "two pictures of a camera": ("x.jpg", lambda f: several(f, flat, format="MPO")),
+}  # fmt: skip
 
 
 def held(orientation: int, odd: bool = False) -> bytes:
@@ -157,6 +160,7 @@ BROKEN: dict[str, tuple[str, Make, str]] = {  # file name, how it is made, and w
     "1x300": ("x.png", Image.new("RGB", (1, 300)).save, "100 times"),
     "text": ("x.png", lambda f: f.write_text("hello"), "cannot be .*image"),
     "truncated": ("x.png", truncated, "cannot be .*image .*truncated"),
+    "TIFF of five bands": ("x.tif", lambda f: tiff(f, wide.tobytes() * 5, 16, 1, bands=5), "cannot be .*image"),
     "EPS": ("x.png", lambda f: picture.save(f, "EPS"), "cannot be .*image"),
     "empty": ("x.png", Path.touch, "empty|cannot be"),
     "folder": ("x.png", Path.mkdir, "is a folder|is no file|no file"),

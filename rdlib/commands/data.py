@@ -65,4 +65,4 @@ def describe_dataset(name: str, look_for_repeated: bool = False) -> None:
         f"{len(d.test)} test, sha256 {d.sha256[:12]}"
     )
     if look_for_repeated and isinstance(d, Dataset) and (count := repeated(d)):
-        console.print(f"{name}: {count} test images are training images too, so the test is easier than it should be")
+        console.print(f"{name}: {count} of the test images are training images too, so the test is too easy")

@@ -6,6 +6,7 @@ The file carries its classes and how its images are normalised. Copy both wherev
 """
 
 import json
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -92,6 +93,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python classify.py NETWORK.onnx IMAGE")
     warnings.simplefilter("ignore")  # pillow's, of half its own limit of pixels and of odd descriptions
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what is raised as well
     try:
         found = classify(*sys.argv[1:])
     except Exception as error:  # whatever the runtime or pillow say of a file that is not theirs

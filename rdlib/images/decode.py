@@ -4,6 +4,7 @@
 """
 
 import errno
+import logging
 import stat
 import warnings
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from rdlib.errors import DataError
 
 Image.init()
-FORMATS = sorted({"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP"} & {*Image.OPEN})
+logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what is raised as well
+FORMATS = {"AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TIFF", "WEBP"}
 SUFFIXES = {suffix for suffix, kind in Image.EXTENSION.items() if kind in FORMATS}
 LONGEST = 100  # times the shorter side: else resizing the shorter one to 256 pixels would take gigabytes
 
@@ -51,9 +53,10 @@ def decoded(path: Path, where: str) -> Image.Image:
     too large for pillow or over LONGEST times as long as wide; OSError where it cannot be reached.
     """
     size_of(path, where)
+    here = sorted(FORMATS & {*Image.OPEN})  # by the pillow that is installed
     try:
         # pillow warns of half its own limit of pixels, and of oddities in what describes an image
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=here) as image:
             return rgb(image, where)
     except DataError:
         raise
@@ -63,9 +66,9 @@ def decoded(path: Path, where: str) -> Image.Image:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # no decoder that is led astray
             raise
         unknown = isinstance(error, UnidentifiedImageError)
-        reason = "of no kind known here" if unknown else " ".join(str(error).split()) or type(error).__name__
+        reason = "of no known format" if unknown else " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{where} cannot be read as an image ({reason}): it is damaged or of another kind than its name says, so "
+            f"{where} cannot be read as an image ({reason}): it is damaged or of a kind that pillow does not read, so "
             "copy it again, or convert it to PNG"
         ) from error
 

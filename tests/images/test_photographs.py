@@ -222,7 +222,7 @@ def garbage(file: Path) -> None:
     ("damage", "named"),
     [
         (truncated, "train/dog/3.jpeg cannot be read as an image .image file is truncated"),
-        (garbage, "train/dog/3.jpeg cannot be read as an image .of no kind known here"),
+        (garbage, "train/dog/3.jpeg cannot be read as an image .of no known format"),
         (Path.unlink, "train/dog/3.jpeg is no longer in the folder it was in: put it back"),
     ],
 )
