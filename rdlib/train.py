@@ -123,7 +123,7 @@ def fit(
     steps, ours = len(split) // recipe.batch_size, shard()
     if steps == 0:
         known = f"the {len(split)} training images of {data.name}"
-        raise ConfigError(f"batch_size {recipe.batch_size} is more than {known}")
+        raise ConfigError(f"batch_size {recipe.batch_size} is more than {known}: lower it, or add images")
     if recipe.batch_size % ours.size:
         raise ConfigError(f"batch_size {recipe.batch_size} cannot be shared by {ours.size} ranks: take a divisor of it")
     data.require_fits(recipe)
@@ -162,7 +162,14 @@ def run_epoch(
     terms: dict[str, Tensor] = {}
     values: list[Tensor] = []
     for images, labels in batches:
-        terms = step(images, labels, index / recipe.epochs)
+        try:
+            terms = step(images, labels, index / recipe.epochs)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):  # BatchNorm has no deviation of a single one
+                raise
+            raise ConfigError(
+                f"batch_size {recipe.batch_size} of images of this size leaves BatchNorm one value a channel: raise it"
+            ) from error
         values.append(torch.stack([term.float() for term in terms.values()]))
         correct += (step.method.student_logits.argmax(1) == labels).sum()
         seen += len(labels)

@@ -29,7 +29,7 @@ def data_prepare(
     from rdlib.images import prepare
 
     prepare(name, source, in_place=in_place)
-    describe_dataset(name)
+    describe_dataset(name, look_for_repeated=True)
 
 
 @data_app.command("list")
@@ -54,11 +54,15 @@ def data_list() -> None:
             console.print(f"{name}: not prepared; python -m rdlib data prepare {whole} [--from FOLDER]")
 
 
-def describe_dataset(name: str) -> None:
+def describe_dataset(name: str, look_for_repeated: bool = False) -> None:
     from rdlib.images import load
+    from rdlib.images.dataset import Dataset, repeated
 
     d = load(name)
+    size = f"{d.side}x{d.side}" if isinstance(d, Dataset) else "of any size"
     console.print(
-        f"{name}: {len(d.classes)} classes, {d.side}x{d.side}, {len(d.train)} train (of them {len(d.tune)} tune), "
+        f"{name}: {len(d.classes)} classes, {size}, {len(d.train)} train (of them {len(d.tune)} tune), "
         f"{len(d.test)} test, sha256 {d.sha256[:12]}"
     )
+    if look_for_repeated and isinstance(d, Dataset) and (count := repeated(d)):
+        console.print(f"{name}: {count} of the test images are training images too, so the test is too easy")

@@ -55,12 +55,16 @@ def prepare(name: str, source: Path | None = None, root: Path = DATA, in_place: 
         path, other = other, path
     if other.exists():
         raise ConfigError(f"{name} is prepared here in the other form: delete {other.name} or take another name")
-    if in_place:
-        content: str | bytes = index_of(name, source)
-    elif source is not None and arrays.is_file(source):
-        content = dataset.packed(*arrays.from_arrays(name, source))
-    else:
-        content = dataset.packed(*sources.obtain(name, source, root))
+    try:
+        if in_place:
+            content: str | bytes = index_of(name, source)
+        elif source is not None and arrays.is_file(source):
+            content = dataset.packed(*arrays.from_arrays(name, source))
+        else:
+            content = dataset.packed(*sources.obtain(name, source, root))
+    except OSError as error:
+        what = error.filename or source
+        raise DataError(f"{what} cannot be read ({error.strerror or error}): make it readable") from error
     try:
         files.write(path, content)
     except OSError as error:

@@ -43,7 +43,7 @@ def from_arrays(name: str, source: Path) -> tuple[Tensors, list[str]]:
 
 def is_file(source: Path) -> bool:
     """Whether it is, or would be, one file rather than a folder."""
-    return source.is_file() or (source.suffix == ".npz" and not source.is_dir())
+    return source.is_file() or (source.suffix == ".npz" and not source.exists())
 
 
 def opened(source: Path) -> Arrays:
@@ -57,14 +57,15 @@ def opened(source: Path) -> Arrays:
         with found as file:
             for key in KEYS:
                 if key not in file.files:
-                    raise DataError(f"{source.name} has no {key}: {again}")
+                    raise DataError(f"{source.name} has no {key}: {again}, or unpack it if it holds a folder of images")
                 arrays[key] = np.asarray(file[key])
     except OSError as error:
         raise DataError(
             f"{source} cannot be read ({error.strerror or error}): give a folder or an .npz file with --from"
         ) from error
     except UNREADABLE as error:
-        what = f"{key} in {source.name} is damaged, or of Python objects" if key else f"{source.name} is no whole .npz"
+        what = f"{key} in {source.name} is damaged, too large or of Python objects"
+        what = what if key else f"{source.name} is no whole .npz"
         raise DataError(f"{what}: {again}") from error
     return arrays
 
@@ -88,10 +89,14 @@ def require_images(key: str, images: NDArray[Any], side: int | None) -> int:
     """The side of the images. Raises DataError where they are not uint8 [N, side, side, 3]."""
     if images.dtype != np.uint8:
         raise DataError(
-            f"{key} has type {images.dtype}, expected uint8, 0 to 255: convert it (from 0..1 times 255, rounded)"
+            f"{key} has type {images.dtype}, expected uint8, 0 to 255: convert it (0..1 times 255, rounded; 0..65535 "
+            "divided by 256, rounded down)"
         )
     if images.ndim != 4 or images.shape[3] != 3:
-        raise DataError(f"{key} has shape {images.shape}, expected [N, H, W, 3]: put its axes into this order")
+        raise DataError(
+            f"{key} has shape {images.shape}, expected [N, H, W, 3]: put its axes into this order, repeat greys three "
+            "times and lay transparent images on a colour"
+        )
     return require_side(f"an image of {key}", images.shape[1:3], side)
 
 
@@ -109,5 +114,5 @@ def require_labels(split: str, labels: NDArray[Any], images: int, classes: list[
         raise DataError(f"{key} has the label {wrong[0]}, expected 0 to {len(classes) - 1}: count classes from 0")
     if (absent := np.bincount(labels.astype(np.int64), minlength=len(classes)) == 0).any():
         raise DataError(
-            f"class {classes[absent.argmax()]!r} has no image in {split}: add some or remove it from both splits"
+            f"class {classes[absent.argmax()]!r} has no image in {split}: add some, or leave it out of `classes`"
         )

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError
-from rdlib.images.sources import KNOWN, SPLITS, Tensors, checksum, digits
+from rdlib.images.sources import KNOWN, SPLITS, Tensors, checksum, digits, require_side
 from rdlib.images.subsets import DERIVED, few_of_each
 from rdlib.recipe import Recipe
 
@@ -104,7 +104,13 @@ class Images(ABC, Generic[S]):
         return self.train.take(~tune_mask(len(self.train)).to(self.device))
 
     def trained_on(self, recipe: Recipe, seed: int) -> S:
-        """The images a recipe trains on. Raises ConfigError where a class has fewer than its shots."""
+        """The images a recipe trains on. Raises ConfigError where there are too few to set the tune split aside, or a
+        class has fewer than its shots."""
+        if recipe.holdout == "tune" and len(self.train) * TUNE_SHARE < 1:
+            raise ConfigError(
+                f"holdout tune sets a tenth of the training images aside, and {self.name} has only {len(self.train)}: "
+                "add images, 10 at least, or choose holdout test"
+            )
         split = self.train if recipe.holdout == "test" else self.train_without_tune
         if recipe.shots is None:
             return split
@@ -150,6 +156,12 @@ class Dataset(Images[Split]):
             raise ConfigError(
                 f"image_size is for folders of photographs, {self.name} holds images of one size: leave it out"
             )
+
+
+def repeated(images: Dataset) -> int:
+    """How many test images equal, pixel by pixel, one of the training images."""
+    seen = {image.tobytes() for image in images.train.images.cpu().numpy()}
+    return sum(image.tobytes() in seen for image in images.test.images.cpu().numpy())
 
 
 def random_cutout(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -253,4 +265,6 @@ def unpacked(path: Path) -> tuple[Tensors, list[str], str]:
         raise DataError(f"{path.name} is damaged or no data set of rdlib: {again}") from error
     if found != metadata.get("sha256") or set(tensors) != {f"{s}_{x}" for s in SPLITS for x in ("images", "labels")}:
         raise DataError(f"{path.name} does not match its own checksum: {again}")
+    for split in SPLITS:  # older versions let other shapes pass
+        require_side(f"an image of {path.name}", tensors[f"{split}_images"].shape[2:], None)
     return tensors, classes, found

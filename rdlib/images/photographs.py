@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision.transforms import v2
@@ -24,6 +23,7 @@ from rdlib.distributed import Shard
 from rdlib.errors import ConfigError, DataError
 from rdlib.files import digest
 from rdlib.images.dataset import Batches, Images
+from rdlib.images.decode import decoded
 from rdlib.images.published import GET
 from rdlib.images.sources import SPLITS
 from rdlib.recipe import Recipe
@@ -67,13 +67,13 @@ class Reader(Dataset[tuple[Tensor, int] | str]):
         where = os.fsdecode(self.files.paths[index])
         then = "then run the same command again; finished epochs are kept"
         try:
-            with Image.open(self.folder / where) as image:
-                pixels = v2.functional.pil_to_tensor(image.convert("RGB"))
+            pixels = v2.functional.pil_to_tensor(decoded(self.folder / where, where))
         except FileNotFoundError:
             return f"{where} is no longer in the folder it was in: put it back, {then}"
-        except Exception as error:  # a damaged file may lead a decoder to any exception
-            reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-            return f"{where} cannot be read as an image{reason}: replace it, {then}"
+        except OSError as error:
+            return f"{where} cannot be read ({error.strerror}): make it readable, {then}"
+        except DataError as error:
+            return f"{error}, {then}"
         own = hashlib.blake2b(f"{self.key} {index}".encode(), digest_size=8).digest()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int.from_bytes(own))

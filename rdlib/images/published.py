@@ -4,14 +4,13 @@ Nothing is downloaded. The photographs stay where they are, and every check name
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rdlib.errors import DataError
-from rdlib.images.sources import class_folders, image_files, listed, scan
+from rdlib.images.sources import class_folders, image_files, like, listed, scan
 
 IMAGENET, MIT67, CALTECH101 = "imagenet", "mit67", "caltech101"
 IMAGENET_COUNTS = (1000, 1_281_167, 50_000)  # classes, training and validation images
@@ -48,7 +47,7 @@ def scan_imagenet(source: Path) -> dict[str, Any]:
         expected, found = ([f"{n:,}" for n in numbers] for numbers in (IMAGENET_COUNTS, counts))
         raise DataError(
             "imagenet has {} classes, {} training and {} validation images, ".format(*expected)
-            + "the folder has {}, {} and {}: copy the rest (or remove what is extra), ".format(*found)
+            + "the folder has {}, {} and {}: copy the rest (or keep what is extra elsewhere), ".format(*found)
             + "then run the same command again"
         )
     return images
@@ -103,11 +102,11 @@ def scan_caltech101(source: Path) -> dict[str, Any]:
             )
         drawn = [files[i] for i in generator.permutation(len(files))]
         train[class_name], test[class_name] = sorted(drawn[:CALTECH101_TRAIN]), sorted(drawn[CALTECH101_TRAIN:])
-    counts = (len(found), sum(map(len, found.values())))
-    require_counts(CALTECH101, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, counts)
     images: dict[str, Any] = {"classes": list(found)}
     for split, names in (("train", train), ("test", test)):
         images[split] = listed(source, CALTECH101_IMAGES, images["classes"], names.__getitem__)
+    counts = (len(found), sum(map(len, found.values())))
+    require_counts(CALTECH101, f"{CALTECH101_IMAGES}/ has", CALTECH101_COUNTS, counts)
     return images
 
 
@@ -147,12 +146,6 @@ def names_in(folder: Path, class_name: str) -> set[str]:
             f"{like(class_name, found)}, of {len(found)}: unpack the archive again"
         )
     return {p.name for p in (folder / class_name).iterdir()}
-
-
-def like(wanted: str, found: Iterable[str]) -> str:
-    """A remark where a name differs from the wanted one in upper and lower case alone."""
-    near = next((one for one in sorted(found) if one.casefold() == wanted.casefold()), None)
-    return "" if near is None else f" (but {near}: rename it, upper and lower case count)"
 
 
 def read_list(file: Path) -> list[str]:

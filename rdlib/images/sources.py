@@ -7,7 +7,7 @@ folder of photographs, which stay where they are, only names and sizes are taken
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -31,6 +31,7 @@ EVALUATED = {  # test and tune images, for the intervals of those who read recor
     **{name: {"test": 5_000, "tune": 2_500} for name in ("cifar100-first", "cifar100-second")},
 }
 SPLITS = ("train", "test")
+LITTER = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}  # what systems leave in folders
 Tensors = dict[str, Tensor]  # of each split its images uint8 [N, 3, H, W] and labels int64 [N]: train_images, ...
 
 
@@ -104,7 +105,9 @@ def download(name: str, root: Path) -> tuple[Tensors, list[str]]:
 
 
 def from_folder(name: str, source: Path) -> tuple[Tensors, list[str]]:
-    """Read `train/<class>/*.png` and `test/<class>/*.png`: squares, all of one size, and every class in both splits."""
+    """Read `train/<class>/*` and `test/<class>/*`: squares, all of one size, and every class in both splits."""
+    from rdlib.images.decode import decoded
+
     classes = class_names(source, *SPLITS)
     side = require_count(name, classes, "the folder")
     tensors: Tensors = {}
@@ -113,7 +116,7 @@ def from_folder(name: str, source: Path) -> tuple[Tensors, list[str]]:
         for label, class_name in enumerate(tqdm(classes, desc=f"reading {split}", unit="class", leave=False)):
             for file in image_files(source / split, class_name):
                 where = f"{split}/{class_name}/{file}"
-                image = read_image(source, where)
+                image = np.asarray(decoded(source / where, where)).transpose(2, 0, 1)
                 side = require_side(where, image.shape[1:], side)
                 images.append(image)
                 labels.append(label)
@@ -125,7 +128,9 @@ def require_count(name: str, classes: list[str], where: str) -> int | None:
     """The side of a known data set's images. Raises DataError where `where` has not the classes of that data set."""
     count, side = KNOWN.get(name, (len(classes), None))
     if len(classes) != count:
-        raise DataError(f"{name} has {count} classes, {where} has {len(classes)}: a class is missing or extra")
+        raise DataError(
+            f"{name} has {count} classes, {where} has {len(classes)}: complete them, or give your own another name"
+        )
     return side
 
 
@@ -134,14 +139,15 @@ def require_side(where: str, size: Sequence[int], side: int | None) -> int:
     height, width = size
     if not 0 < height == width == (side or width):
         wanted = f"{side}x{side}" if side else "a square"
-        raise DataError(f"{where} is {width}x{height} pixels where {wanted} was expected: resize or remove it")
+        raise DataError(
+            f"{where} is {width}x{height} pixels where {wanted} was expected: resize all to one square, or prepare a "
+            "folder of any sizes with --in-place, under a name of its own, and train with --image-size"
+        )
     return width
 
 
 def scan(source: Path, held_out: Sequence[str] = ("test", "val")) -> dict[str, Any]:
     """Class names and, of each split, what `listed` gives, of train/ and the first of `held_out` that is there."""
-    if not source.is_dir():
-        raise DataError(f"there is no folder {source}: give the one that holds train/ and val/ with --from")
     test = next((split for split in held_out if (source / split).is_dir()), "val")
     images: dict[str, Any] = {"classes": class_names(source, "train", test)}
     for split, under in zip(SPLITS, ("train", test), strict=True):
@@ -152,27 +158,43 @@ def scan(source: Path, held_out: Sequence[str] = ("test", "val")) -> dict[str, A
 def listed(source: Path, under: str, classes: list[str], names_of: Callable[[str], list[str]]) -> dict[str, Any]:
     """A split of an index: the folder in `source` that holds it, file names and sizes in bytes, class by class.
 
-    No file is opened. Raises DataError with the first one that is empty or absent.
+    No file is opened. Raises DataError with the first one that cannot be an image.
     """
+    from rdlib.images.decode import size_of
+
     names, sizes = [], []
     for class_name in tqdm(classes, desc=f"reading {under}", unit="class", leave=False):
         names.append(names_of(class_name))
-        sizes.append([size_of(source, f"{under}/{class_name}/{name}") for name in names[-1]])
+        inside = [f"{under}/{class_name}/{name}" for name in names[-1]]
+        sizes.append([size_of(source / where, where) for where in inside])
     return {"under": under, "names": names, "sizes": sizes}
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the folders in one, sorted; hidden ones are no classes."""
+    """Names of the folders in one, sorted; hidden ones and LITTER are no classes."""
     from torchvision.datasets.folder import find_classes
 
     try:
-        return [name for name in find_classes(folder)[0] if name[0] != "."]
+        return [name for name in find_classes(folder)[0] if is_own(name)]
     except FileNotFoundError:  # it has none
         return []
 
 
+def is_own(name: str) -> bool:
+    """Whether a file or folder of this name is the user's: neither hidden nor LITTER."""
+    return name[0] != "." and name.lower() not in LITTER
+
+
+def like(wanted: str, found: Iterable[str]) -> str:
+    """A remark where a name differs from the wanted one in upper and lower case alone."""
+    near = next((one for one in sorted(found) if one.casefold() == wanted.casefold()), None)
+    return "" if near is None else f" (but {near}: rename it, upper and lower case count)"
+
+
 def class_names(source: Path, train: str, test: str) -> list[str]:
     """Names of the class folders of both splits, sorted. Raises DataError where the splits differ or have too few."""
+    if not source.is_dir():
+        raise DataError(f"there is no folder {source}: give the one that holds {train}/ and {test}/ with --from")
     for split in (train, test):
         if not (source / split).is_dir():
             raise DataError(f"the folder has no {split}/: expected {train}/<class>/* and {test}/<class>/* in {source}")
@@ -180,43 +202,21 @@ def class_names(source: Path, train: str, test: str) -> list[str]:
             raise DataError(f"{split}/ has no class folders: sort its images into {split}/<class>/")
     classes, others = class_folders(source / train), class_folders(source / test)
     if odd := sorted(set(classes) ^ set(others)):
-        where = test if odd[0] in classes else train
-        raise DataError(f"class {odd[0]!r} is missing in {where}/ ({len(odd)} such classes): add its folder")
+        where, there = (test, others) if odd[0] in classes else (train, classes)
+        raise DataError(
+            f"class {odd[0]!r} is missing in {where}/{like(odd[0], there)} ({len(odd)} such classes): add its folder, "
+            "or keep it outside both splits"
+        )
     if len(classes) < 2:
         raise DataError(f"the folder has {len(classes)} classes: at least 2 are needed to tell apart")
     return classes
 
 
 def image_files(folder: Path, class_name: str) -> list[str]:
-    """The file names of one class folder, sorted. Raises DataError where it is empty or holds anything but images."""
-    from torchvision.datasets.folder import is_image_file
-
-    names = sorted(p.name for p in (folder / class_name).iterdir() if p.name[0] != ".")
+    """What a class folder holds, sorted, without what is hidden and LITTER. Raises DataError where that is nothing."""
+    names = sorted(p.name for p in (folder / class_name).iterdir() if is_own(p.name))
     if not names:
-        raise DataError(f"class {class_name!r} has no image in {folder.name}/: fill it or remove it from both splits")
-    for name in names:
-        if not is_image_file(name):
-            raise DataError(f"{folder.name}/{class_name}/{name} is not an image file: remove it")
+        raise DataError(
+            f"class {class_name!r} has no image in {folder.name}/: add some, or keep the class outside both splits"
+        )
     return names
-
-
-def size_of(source: Path, where: str) -> int:
-    """Bytes of a file. Raises DataError where there are none."""
-    try:
-        size = (source / where).stat().st_size
-    except OSError as error:
-        raise DataError(f"{where} cannot be read ({error.strerror}): replace or remove it") from error
-    if size == 0:
-        raise DataError(f"{where} is an empty file: replace or remove it")
-    return size
-
-
-def read_image(source: Path, where: str) -> NDArray[np.uint8]:
-    """One image as RGB uint8 [3, H, W]."""
-    from PIL import Image
-
-    try:
-        with Image.open(source / where) as image:
-            return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{where} cannot be read as an image: replace or remove it") from error

@@ -126,6 +126,8 @@ def few_of_each(labels: Tensor, classes: list[str], shots: int, seed: int) -> Te
     for label, name in enumerate(classes):
         images = order[labels.cpu()[order] == label]
         if len(images) < shots:
-            raise ConfigError(f"class {name!r} has {len(images)} training images, {shots} were asked for: lower shots")
+            raise ConfigError(
+                f"class {name!r} has {len(images)} training images, {shots} were asked for: lower shots, or add images"
+            )
         chosen.append(images[:shots])
     return torch.cat(chosen).sort().values.to(labels.device)

@@ -99,7 +99,7 @@ class Store:
         """Raise RecordError now rather than after hours of training."""
         for folder in ("runs", "weights"):
             try:
-                require_writable(self.root / folder / "any")
+                require_writable(self.root / folder / "any.json")
             except OSError as error:
                 raise RecordError(
                     f"cannot write into the store's {folder}/ ({error.strerror}): "

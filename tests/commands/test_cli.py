@@ -97,7 +97,7 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["train", "--device", "abacus"], "abacus"),
         (["publish", "mnist"], "nothing to publish is called 'mnist': choose from cifar10-small, "),
         (["data", "prepare", "mnist"], "add --from FOLDER for 'mnist'"),
-        (["data", "prepare", "mine", "--from", "absent"], "no train/"),
+        (["data", "prepare", "mine", "--from", "absent"], "there is no folder absent"),
         (["data", "prepare", "mine", "--from", "absent.npz"], "absent.npz cannot be read (No such file or directory)"),
         (["data", "prepare", "mine", "--from", "README.md"], "README.md is no whole .npz: write it with numpy.savez"),
         (["data", "prepare", "mine", "--in-place", "--from", "a.npz"], "leave out --in-place"),

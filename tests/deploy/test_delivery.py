@@ -154,11 +154,14 @@ def test_classify_needs_neither_pytorch_nor_this_package(digits, tmp_path):
     assert done.returncode == 0, done.stderr
     best = int(chances.argmax())
     assert done.stdout.splitlines()[0].split() == [f"{100 * chances[best]:.1f}", "%", digits.classes[best]]
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")  # pillow warns of half its limit
+    done = classify("net.onnx", "large.png")
+    assert (done.returncode, done.stdout.count("%"), done.stderr) == (0, 5, "")
     for words, sentence in (
         (("net.onnx",), "usage: python classify.py NETWORK.onnx IMAGE"),
         (("absent.onnx", "digit.png"), "error: there is no file absent.onnx: name a network that rdlib exported"),
         (("net.onnx", "absent.png"), "error: there is no file absent.png: name an image"),
-        (("net.onnx", "classify.py"), "error: cannot identify image file"),
+        (("net.onnx", "classify.py"), "error: classify.py cannot be used as an image (cannot identify"),
     ):
         done = classify(*words)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from rdlib.errors import DataError, RdlibError
 
-Refused = Callable[..., AbstractContextManager[None]]
+Refused = Callable[..., AbstractContextManager[pytest.ExceptionInfo[RdlibError]]]
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def refused() -> Refused:
     """`with refused(named, error):` expects an error of one sentence that matches `named`."""
 
     @contextmanager
-    def expected(named: str = "", error: type[RdlibError] = DataError) -> Iterator[None]:
+    def expected(named: str = "", error: type[RdlibError] = DataError) -> Iterator[pytest.ExceptionInfo[RdlibError]]:
         with pytest.raises(error, match=named) as caught:
-            yield
+            yield caught
         assert str(caught.value)
         assert "\n" not in str(caught.value)
 

@@ -98,7 +98,7 @@ def label(value: int) -> Callable[[Any], Any]:
         (changed("classes", lambda names: names[[0, 1, 0]]), "classes has 'cat' 2 times"),
         (changed("classes", lambda names: np.arange(3)), "classes has type int64 and shape (3,), expected strings [C]"),
         (changed("classes", lambda names: names[0]), "classes has type <U3 and shape (), expected strings [C]"),
-        (changed("classes", lambda names: names.astype(object)), "classes in mine.npz is damaged, or of Python"),
+        (changed("classes", lambda names: names.astype(object)), "classes in mine.npz is damaged, too large or of"),
     ],
 )  # fmt: skip
 def test_wrong_arrays_are_named_and_leave_what_was_prepared_alone(arrays, file, root, refused, change, said):
@@ -134,7 +134,7 @@ def flipped(content: bytes) -> bytes:
         (lambda content: b"", "mine.npz is no whole .npz: write it with"),
         (lambda content: b"hello", "mine.npz is no whole .npz: write it with"),
         (lambda content: content[:-300], "mine.npz is no whole .npz: write it with"),
-        (flipped, "x_train in mine.npz is damaged, or of Python objects: write it with"),
+        (flipped, "x_train in mine.npz is damaged, too large or of Python objects: write it with"),
     ],
 )
 def test_a_file_that_is_no_npz_or_damaged_is_refused(arrays, file, root, refused, damage, said):

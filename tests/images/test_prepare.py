@@ -143,10 +143,10 @@ def dangle(file: Path) -> None:
             (no_class("train"), "'class7' is missing in train/"),
             (flat, "test/ has no class folders"),
             (empty_class, "'class7' has no image in test/"),
-            (image(lambda file: file.write_text("hello"), "notes.txt"), "train/class7/notes.txt is not an image file"),
+            (image(lambda file: file.write_text("hello"), "notes.txt"), "train/class7/notes.txt has no suffix"),
             (image(dangle), "train/class7/1.png cannot be read"),
         )),
-        (False, no_folder, "no train/"),
+        (False, no_folder, "there is no folder"),
         (False, no_split("test"), "no test/"),
         (False, image(lambda file: file.write_bytes(b"\x89PNG and nothing more")), "train/class7/1.png cannot be"),
         (False, image(truncate), "train/class7/1.png cannot be read as an image"),
@@ -201,7 +201,7 @@ def test_own_photographs_are_evaluated_on_test_and_imagenet_on_val_where_a_folde
         prepare("imagenet", folder, root)
     assert str(caught.value) == (
         "imagenet has 1,000 classes, 1,281,167 training and 50,000 validation images, the folder has 10, 30 and 30: "
-        "copy the rest (or remove what is extra), then run the same command again"
+        "copy the rest (or keep what is extra elsewhere), then run the same command again"
     )
     monkeypatch.setattr(published, "IMAGENET_COUNTS", (10, 30, 30))
     assert prepare("imagenet", folder, root) == root / "imagenet.index.json"

@@ -175,7 +175,12 @@ def packed(folder: Path) -> None:
             *("caltech101", "", renamed(f"{OBJECTS}/yin_yang/image_0001.jpg", "1.jpg")),
             "yin_yang has 30 images, more than 30 are needed",
         ),
-        ("caltech101", "", lambda f: (f / OBJECTS / "Faces/Thumbs.db").touch(), "Faces/Thumbs.db is not an image file"),
+        (
+            "caltech101",
+            "",
+            lambda f: (f / OBJECTS / "Faces/list.txt").touch(),
+            "Faces/list.txt has no suffix",
+        ),
     ],
 )
 def test_a_folder_that_is_not_as_published(request, root, refused, name, given, damage, said):
