@@ -76,9 +76,10 @@ def depth_of(architecture: Architecture) -> int | None:
 def described(architecture: Architecture) -> str:
     """An architecture in words."""
     depth, of = depth_of(architecture), architecture
-    groups = "" if (of.groups, of.width_per_group) == (1, 64) else f", {of.groups} groups x {of.width_per_group}"
-    kind = f"ResNet-{depth}" if depth else f"ResNet of {'-'.join(map(str, of.counts))} {of.block} blocks{groups}"
-    return f"{kind}, width {of.width}, first convolution {'7x7' if of.stem == 'imagenet' else '3x3'}"
+    kind = "ResNeXt" if of.groups > 1 else "wide ResNet" if of.width_per_group > 64 else "ResNet"
+    groups = "" if (of.groups, of.width_per_group) == (1, 64) else f", {of.groups} x {of.width_per_group}"
+    name = f"ResNet-{depth}" if depth else f"{kind} of {'-'.join(map(str, of.counts))} {of.block} blocks{groups}"
+    return f"{name}, width {of.width}, first convolution {'7x7' if of.stem == 'imagenet' else '3x3'}"
 
 
 def load_into(network: StagedResNet, weights: Mapping[str, Tensor], misfit: str) -> None:
