@@ -11,8 +11,8 @@ from benchmarks.setting import PROGRESS, Setting
 from benchmarks.variants import drawn
 from benchmarks.variants import variants as variants_on
 from rdlib.errors import RdlibError, require_choice
+from rdlib.files import ROOT
 from rdlib.runs.provenance import forget_peak_memory, peak_resident_bytes
-from rdlib.runs.store import ROOT
 
 STEPS = 3
 

@@ -27,6 +27,10 @@ class RecordError(RdlibError):
     """A record or store that is damaged, was edited by hand or cannot be written."""
 
 
+class BusyError(RecordError):
+    """A run that another process trains now."""
+
+
 class SweepError(RdlibError):
     """Runs of a sweep that failed."""
 

@@ -1,11 +1,20 @@
-"""The one way a file is written: whole or not at all, whenever the process, the disk or the power ends."""
+"""Where files lie: in the checkout, or, where rdlib was installed without one, in the working folder. And the one way
+a file is written: whole or not at all, whenever the process, the disk or the power ends.
+"""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+ROOT = CHECKOUT or Path.cwd()
+DATA, NOTEBOOKS, RESULTS = (ROOT / name for name in ("data", "notebooks", "results"))
 
 
 @contextlib.contextmanager
@@ -15,6 +24,9 @@ def whole(path: Path) -> Iterator[Path]:
     Makes the folder. What was written reaches the disk before it has its name. Raises OSError where that fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not is_running(left.suffixes[-2][1:]):  # killed while it wrote
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -24,6 +36,17 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_running(process: str) -> bool:
+    """Whether a process of that number is alive on this machine."""
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError, ValueError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -38,12 +61,8 @@ def require_writable(path: Path) -> None:
         raise IsADirectoryError(21, "it is a folder: name a file in it", path.name)
     with contextlib.suppress(FileNotFoundError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
-    try:
-        probe.touch()
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink(missing_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):  # without a name, so that no kill leaves it behind
+        pass
 
 
 def digest(value: object) -> str:

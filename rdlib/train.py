@@ -2,6 +2,8 @@
 state between two epochs as a file, written atomically, refused when damaged or foreign.
 """
 
+import hashlib
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +23,7 @@ from rdlib.recipe import Recipe
 from rdlib.step import FAST, Speed, Step
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+AFRESH = "move it away to start afresh"
 
 
 class TrainingSet(Protocol):
@@ -52,6 +55,7 @@ class Epoch:
     losses: dict[str, float]
     learning_rate: float  # of the last step
     tune_top1: float | None = None
+    trained_by: str = ""  # which code, on what
 
 
 @dataclass(frozen=True)
@@ -102,11 +106,13 @@ def fit(
     speed: Speed = FAST,
     progress: bool = True,
     description: str = "training",
+    trained_by: str = "",
 ) -> Iterator[Epoch]:
     """Train `method` on the device of `data`, yielding one Epoch after each epoch.
 
     With `checkpoint`, the state is saved there before each yield; where the file exists, its epochs are yielded again
     and training goes on from it, bit for bit on a CPU. `seed` rules shuffling and augmentation, epoch by epoch.
+    `trained_by` is noted in every epoch trained now: those of a checkpoint may come from other code.
     Under torchrun every rank calls this, each batch is shared out, and rank 0 writes the checkpoint.
 
     Raises NonFiniteLossError with epoch, step and term, CheckpointError for a damaged or foreign checkpoint (also one
@@ -127,22 +133,21 @@ def fit(
     scheduler = make_scheduler(step.optimizer, recipe, steps)
     history: list[Epoch] = []
     if checkpoint is not None and checkpoint.exists():
-        history = [Epoch(**e) for e in restore_checkpoint(checkpoint, identity, method, step.optimizer, scheduler)]
+        history = restore_checkpoint(checkpoint, identity, method, step.optimizer, scheduler)
     require_agreement(identity | {"checkpoint": len(history)})
     yield from history
     shown: dict[str, Any] = {"desc": description, "disable": not progress or ours.rank > 0, "leave": False}
     with tqdm(total=recipe.epochs * steps, initial=len(history) * steps, unit="step", **shown) as bar:
         for index in range(len(history), recipe.epochs):
             batches = data.training_batches(split, recipe, seed, index, ours)
-            epoch = run_epoch(step, batches, index, recipe, scheduler, bar)
+            epoch = replace(run_epoch(step, batches, index, recipe, scheduler, bar), trained_by=trained_by)
             if tune is not None:
                 epoch = replace(epoch, tune_top1=evaluate(method.student, data, tune).top1)
             history.append(epoch)
             loss, train = f"{sum(epoch.losses.values()):.3f}", f"{epoch.train_top1:.1f}%"
             bar.set_postfix(epoch=epoch.epoch, loss=loss, train=train)
             if checkpoint is not None and ours.rank == 0:
-                done = [asdict(epoch) for epoch in history]
-                save_checkpoint(checkpoint, identity, method, step.optimizer, scheduler, done)
+                save_checkpoint(checkpoint, identity, method, step.optimizer, scheduler, history)
             yield epoch
 
 
@@ -186,7 +191,7 @@ def save_checkpoint(
     method: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: lr_scheduler.LRScheduler,
-    history: list[dict[str, Any]],
+    history: list[Epoch],
 ) -> None:
     """Write the state between two epochs, atomically; a part that does not learn (a frozen teacher) is left out."""
     still = frozen(method)
@@ -195,17 +200,32 @@ def save_checkpoint(
         "method": {k: v for k, v in method.state_dict().items() if k.partition(".")[0] not in still},
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
-        "history": history,
+        "history": [asdict(epoch) for epoch in history],
     }
-    with files.whole(path) as temporary:
-        torch.save(state, temporary)
+    write_checkpoint(path, state)
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a state after its own SHA-256. Raises OSError."""
+    content = io.BytesIO()  # torch.save onto a full disk would raise something of its container's
+    torch.save(state, content)
+    files.write(path, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint. Raises CheckpointError for one with any other byte than were written."""
+    content = memoryview(path.read_bytes())
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(content[size:]).digest() != content[:size]:
+        raise CheckpointError(f"checkpoint {path.name} is damaged or not one of this rdlib: {AFRESH}")
+    return dict(torch.load(io.BytesIO(content[size:]), map_location="cpu", weights_only=True))
 
 
 def kept_epochs(path: Path) -> int:
     """How many epochs a checkpoint holds: 0 where there is none, or a damaged one."""
     try:
-        return len(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["history"])
-    except Exception:  # torch.load raises whatever its container format happens to meet
+        return len(read_checkpoint(path)["history"])
+    except (OSError, CheckpointError):
         return 0
 
 
@@ -220,28 +240,24 @@ def restore_checkpoint(
     method: nn.Module,
     optimizer: torch.optim.Optimizer,
     scheduler: lr_scheduler.LRScheduler,
-) -> list[dict[str, Any]]:
+) -> list[Epoch]:
     """Load a checkpoint into method, optimiser and scheduler; returns the epochs it already has."""
-    again = "move it away to start afresh"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["identity"]
-    except Exception as error:  # torch.load raises whatever its container format happens to meet
-        raise CheckpointError(f"checkpoint {path.name} is damaged or not one of rdlib: {again}") from error
+    state = read_checkpoint(path)
+    found = state["identity"]
     ranks, ours = found.get("ranks", 1), identity.get("ranks", 1)
     if ranks != ours:
         raise CheckpointError(
-            f"checkpoint {path.name} was made by {ranks} processes, this job has {ours}: start {ranks}, or {again}"
+            f"checkpoint {path.name} was made by {ranks} processes, this job has {ours}: start {ranks}, or {AFRESH}"
         )
     odd = [key for key in identity if found.get(key) != identity[key]]
     if odd:
-        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {again}")
+        raise CheckpointError(f"checkpoint {path.name} belongs to another run (other {odd[0]}): {AFRESH}")
     try:
         parts = frozen(method)
         still = {k: v for k, v in method.state_dict().items() if k.partition(".")[0] in parts}
         method.load_state_dict(state["method"] | still)
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
-        return list(state["history"])
+        return [Epoch(**epoch) for epoch in state["history"]]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"checkpoint {path.name} does not fit this network: {again}") from error
+        raise CheckpointError(f"checkpoint {path.name} does not fit this network: {AFRESH}") from error

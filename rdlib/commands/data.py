@@ -7,6 +7,7 @@ import typer
 
 from rdlib.commands.options import console
 from rdlib.errors import RdlibError
+from rdlib.files import DATA
 
 data_app = typer.Typer(help="Prepare and list data sets.", no_args_is_help=True)
 SMALL = "digits, cifar10, cifar100"
@@ -34,13 +35,12 @@ def data_prepare(
 @data_app.command("list")
 def data_list() -> None:
     """List the data sets that can be used now, and how to get the others."""
-    from rdlib.images.dataset import ROOT
     from rdlib.images.published import GET
     from rdlib.images.sources import KNOWN
     from rdlib.images.subsets import DERIVED
 
     prepared = {
-        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in ROOT.glob(f"*.{form}")
+        path.name.partition(".")[0] for form in ("safetensors", "index.json") for path in DATA.glob(f"*.{form}")
     }
     known = [*KNOWN, *DERIVED, *GET]
     for name in [*known, *sorted(prepared - set(known))]:

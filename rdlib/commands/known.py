@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdlib import files
-from rdlib.commands.options import RESULTS
 from rdlib.errors import ConfigError
+from rdlib.files import PACKAGE, RESULTS
 
 if TYPE_CHECKING:
     from rdlib.runs.run import Run
 
-PACKAGE = Path(__file__).resolve().parents[1]
 INDEX = RESULTS / "tables" / "runs.json"
 
 

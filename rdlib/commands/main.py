@@ -6,7 +6,6 @@ Exit code 1: a run failed, that of `train` diverged, or a cell disagrees; 2: bad
 import errno
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,11 +15,12 @@ from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
 from rdlib.commands.networks import publish
-from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
+from rdlib.commands.options import DeviceOption, StoreOption, console
 from rdlib.commands.sweep import sweep
+from rdlib.commands.train import train
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import profile
-from rdlib.recipe import PAPER_METHODS, PAPER_RECIPE, Recipe
+from rdlib.files import NOTEBOOKS, RESULTS
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -32,82 +32,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(measure_app, name="measure")
 
 
-@app.command()
-def train(
-    dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or a prepared name.")] = "digits",
-    method: Annotated[str, typer.Option(help=f"{', '.join(PAPER_METHODS)}, or a rival's.")] = "Supervised",
-    depth: Annotated[int, typer.Option(help="18, 34, 50, 66, 98, 101 or 152.")] = 18,
-    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
-    shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
-    conv: Annotated[str, typer.Option(help="The student's convolutions: plain, dirac or repvgg.")] = "plain",
-    seed: Annotated[int, typer.Option(help="Initialisation, shuffling and augmentation.")] = 0,
-    teacher: Annotated[str | None, typer.Option(help="Id of the teacher's run; with --run, for its own.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="Method option NAME=VALUE, e.g. regime=beside; repeatable.")
-    ] = None,
-    epochs: Annotated[int, typer.Option()] = PAPER_RECIPE.epochs,
-    batch_size: Annotated[int, typer.Option()] = PAPER_RECIPE.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Peak.")] = PAPER_RECIPE.learning_rate,
-    schedule: Annotated[str, typer.Option(help="step, cosine or one-cycle.")] = PAPER_RECIPE.schedule,
-    weight_decay: Annotated[float, typer.Option()] = PAPER_RECIPE.weight_decay,
-    crop_padding: Annotated[int, typer.Option(help="Pixels; 0: no random crop.")] = PAPER_RECIPE.crop_padding,
-    flip: Annotated[bool, typer.Option(help="Random horizontal flip.")] = PAPER_RECIPE.flip,
-    cutout: Annotated[int | None, typer.Option(help="Side in pixels of a blanked square.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops; the ImageNet stem.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Only so many training images of each class.")] = None,
-    holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
-    run_id: Annotated[str | None, typer.Option("--run", help="Train the run with this id, of a profile.")] = None,
-    again: Annotated[str | None, typer.Option(help="Repeat the run with this id, e.g. for its weights.")] = None,
-    store: StoreOption = RESULTS,
-    device: DeviceOption = None,
-) -> None:
-    """Train one run and store its record and weights; an interrupted one goes on from its last epoch.
-
-    Several GPUs share it under torchrun: `torchrun --nproc-per-node 8 -m rdlib train ...`.
-    """
-    named = again if again is not None else run_id
-    known = known_run(store, named) if named is not None else None
-    from rdlib.images import load
-    from rdlib.runs.execute import require_same_images
-    from rdlib.runs.execute import train as train_run
-    from rdlib.runs.progress import describe
-    from rdlib.runs.run import Run
-    from rdlib.runs.store import Store
-
-    place = Store(store)
-    if known is not None:
-        run = known
-        if teacher is not None:
-            run = replace(run, teacher=teacher)
-    else:
-        recipe = Recipe(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            schedule=schedule,  # type: ignore[arg-type]
-            weight_decay=weight_decay,
-            crop_padding=0 if image_size else crop_padding,
-            flip=flip,
-            holdout=holdout,  # type: ignore[arg-type]
-            cutout=cutout,
-            image_size=image_size,
-            shots=shots,
-        )
-        options = dict(parse_option(text) for text in option or [])
-        stem = place.run(None, teacher).stem if teacher else None
-        run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv, stem)  # type: ignore[arg-type]
-    found = place.record(run)
-    if found is not None and not again:
-        require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))
-        say(f"{run.id} is trained already: {describe(found)}")
-    else:
-        say(f"{run.id}  {run.label}")
-        found = train_run(run, place, device)
-        say(f"{run.id}  {describe(found)}")
-    if found.diverged is not None:
-        say(f"{run.id} has a record that says so, and no weights: another run, such as one of a lower rate, may finish")
-        if is_first():  # torchrun kills the others as soon as one fails, and the first may be writing the record
-            raise typer.Exit(1)
+app.command()(train)
 
 
 @app.command()
@@ -135,29 +60,6 @@ def adopt(
     how: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "expected": expected, "tell": console.print}
     record = adopt_file(file, dataset, depth, width, image_size, Store(store), device, **how)
     console.print(f"{record.run.id}  {describe(record)}")
-
-
-def say(line: str) -> None:
-    """Print; under torchrun the first process alone does."""
-    if is_first():
-        console.print(line)
-
-
-def is_first() -> bool:
-    """Whether this is the process that speaks and writes: alone, or the first one under torchrun."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def parse_option(text: str) -> tuple[str, object]:
-    """NAME=VALUE, the value a number, true, false or a word."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ConfigError(f"--option {text!r} is not NAME=VALUE, e.g. regime=beside")
-    words: dict[str, object] = {"true": True, "false": False}
-    try:
-        return name, words[value] if value in words else float(value)
-    except ValueError:
-        return name, value
 
 
 app.command()(sweep)
@@ -231,9 +133,11 @@ def notebooks(
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:
     """Execute notebooks in place, through papermill, so that their outputs can be committed."""
-    from rdlib.commands.notebooks import NOTEBOOKS, parameters_of, refresh
+    from rdlib.commands.notebooks import parameters_of, refresh
 
     profile(profile_name)
+    if not NOTEBOOKS.is_dir():
+        raise ConfigError("there are no notebooks here: work in a clone of the repository")
     for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         chosen = profile_name != "quick" and "profile" in parameters_of(path)
         refresh(path, {"profile": profile_name} if chosen else {})

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rdlib.commands.options import RESULTS, ProfileArgument, StoreOption, console
+from rdlib.commands.options import ProfileArgument, StoreOption, console
 from rdlib.experiments.profiles import profile
+from rdlib.files import RESULTS
 
 # The choices of `measure.engines`, which needs torch.
 ENGINES = "PyTorch eager; torch.compile; ONNX Runtime, not optimised; ONNX Runtime; OpenVINO; CUDA graphs"

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from rdlib.commands.options import RESULTS, StoreOption, console
+from rdlib.commands.options import StoreOption, console
 from rdlib.errors import ConfigError
+from rdlib.files import RESULTS
 
 
 def publish(

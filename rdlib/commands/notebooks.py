@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rdlib.errors import ConfigError, NotebookError
-from rdlib.runs.store import ROOT
-
-NOTEBOOKS = ROOT / "notebooks"
 
 
 def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from rdlib.experiments.profiles import PROFILES
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"  # `runs.store` has it too, but needs torch
 StoreOption = Annotated[Path, typer.Option("--store", help="Folder of records and weights.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA where there is one.")]
 ProfileArgument = Annotated[str, typer.Argument(metavar="PROFILE", help=f"{', '.join(PROFILES)}.")]

@@ -14,13 +14,13 @@ from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
 from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, ended, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
-from rdlib.files import write
+from rdlib.files import RESULTS, ROOT, write
 from rdlib.measure import int8, latency_record, memory, speedup
 from rdlib.measure import record as measured
 from rdlib.paper import questions, reported
 from rdlib.paper.rendering import Linked
 from rdlib.paper.statistics import LEAST, percent_bounds
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)

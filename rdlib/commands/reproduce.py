@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib.commands.notebooks import NOTEBOOKS, execute_if_changed, parameters_of
+from rdlib.commands.notebooks import execute_if_changed, parameters_of
 from rdlib.errors import ConfigError, RdlibError
 from rdlib.experiments.profiles import SMOKE, Profile, profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, as_text, cell, rows_of, runs_of
+from rdlib.files import NOTEBOOKS, PACKAGE, ROOT
 from rdlib.images import load
 from rdlib.runs.run import Divergence
-from rdlib.runs.store import ROOT, Store
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import sweep
+from rdlib.runs.workers import require_jobs
 
 
 def reproduce(
@@ -33,6 +35,7 @@ def reproduce(
     """Train `seeds` seeds of every run of a profile into the store `reproduced`, execute the notebooks on it and hold
     it against the published store; tells whether all went well."""
     whole, wanted = profile(name), profile(name, seeds)
+    require_jobs(jobs)
     require_notebook_packages()
     runs = runs_of(compared_rows(wanted))
     set_aside_stale(reproduced, say)
@@ -101,7 +104,7 @@ def report(compared: pd.DataFrame, failures: Sequence[str], say: Callable[[str],
 
 # They train in front of the reader whatever the profile; all others read records.
 LIVE = {"00_start_here", "01_joint_training_by_hand", "10_take_your_own_resnet"}
-CODE = [*sorted((ROOT / "rdlib").rglob("*.py")), ROOT / "uv.lock"]
+CODE = [*sorted(PACKAGE.rglob("*.py")), ROOT / "uv.lock"]
 
 
 def require_notebook_packages() -> None:
@@ -160,7 +163,8 @@ def compare(
 
     The interval is taken on the logit of the accuracy, so that it stays within 0 and 100 %, for n published and m
     reproduced seeds: mean ± t(0.995, f) s sqrt(1/n + 1/m). s is the cell's own deviation, but at least what as many
-    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells of these tables.
+    test images leave open; for fewer than ENOUGH seeds, which may agree by luck, at least that of all such cells of
+    these tables.
     """
     data = load(profile.dataset, image_size=profile.recipe.image_size)
     counts = {"test": len(data.test), "tune": len(data.tune)}

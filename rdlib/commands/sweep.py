@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdlib.commands.options import RESULTS, DeviceOption, ProfileArgument, StoreOption, console
+from rdlib.commands.options import DeviceOption, ProfileArgument, StoreOption, console
 from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import profile
+from rdlib.files import RESULTS
 
 if TYPE_CHECKING:
     from rdlib.runs.sweep import Outcome

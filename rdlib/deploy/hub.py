@@ -23,10 +23,9 @@ from torch import Tensor
 from rdlib.deploy.card import card
 from rdlib.deploy.export import explained, quiet
 from rdlib.errors import DeployError, require_choice
-from rdlib.files import sha256_of
+from rdlib.files import RESULTS, sha256_of
 from rdlib.models import Architecture, StagedResNet
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import RESULTS
 
 Precision = Literal["float32", "float16"]
 OURS = RESULTS / "published"

@@ -20,11 +20,12 @@ from rdlib.experiments.comparisons import AT_HIGH_RATE, HIGH_RATE, at_high_rate
 from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, listed, make_row, three_rows
+from rdlib.files import RESULTS, ROOT
 from rdlib.images.sources import EVALUATED
 from rdlib.models import SHORTCUTS, Shortcuts
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 
 LEARNING_RATES = (PAPER_RECIPE.learning_rate, 0.3, 0.6, HIGH_RATE)
 

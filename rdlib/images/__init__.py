@@ -12,8 +12,9 @@ import torch
 
 from rdlib import files
 from rdlib.errors import ConfigError, DataError
+from rdlib.files import DATA
 from rdlib.images import arrays, dataset, sources
-from rdlib.images.dataset import ROOT, Images
+from rdlib.images.dataset import Images
 from rdlib.images.normalisation import Numbers, seen_as
 from rdlib.images.published import GET, SCANS
 from rdlib.images.subsets import DERIVED
@@ -21,7 +22,7 @@ from rdlib.images.subsets import DERIVED
 
 def load(
     name: str,
-    root: Path = ROOT,
+    root: Path = DATA,
     device: str | torch.device = "cpu",
     image_size: int | None = None,
     *,
@@ -46,7 +47,7 @@ def load(
     return seen_as(images, mean, std, resize)
 
 
-def prepare(name: str, source: Path | None = None, root: Path = ROOT, in_place: bool = False) -> Path:
+def prepare(name: str, source: Path | None = None, root: Path = DATA, in_place: bool = False) -> Path:
     """Write `root/NAME.safetensors`, or, in place (always so for the data sets of GET), `root/NAME.index.json`.
 
     source: a folder train/<class>/* and test/<class>/*, or an .npz file (`arrays`); without, cifar10 and cifar100 are

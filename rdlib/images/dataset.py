@@ -24,7 +24,6 @@ from rdlib.images.sources import KNOWN, SPLITS, Tensors, checksum, digits
 from rdlib.images.subsets import DERIVED, few_of_each
 from rdlib.recipe import Recipe
 
-ROOT = Path(__file__).resolve().parents[2] / "data"
 TUNE_SHARE = 0.1  # of the training images, set aside for choosing anything
 
 

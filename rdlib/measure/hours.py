@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rdlib.errors import RecordError
-from rdlib.runs.store import ROOT
+from rdlib.files import ROOT
 
 
 def measured(folder: Path = ROOT / "benchmarks" / "results") -> list[dict[str, Any]]:

@@ -20,8 +20,9 @@ from rdlib import files
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.tables import in_store
+from rdlib.files import RESULTS
 from rdlib.runs.provenance import code_origin, processor
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 
 FOLDER = RESULTS / "measured"
 SCHEMA = 1

@@ -15,10 +15,11 @@ from rdlib.experiments.controls import controls
 from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, fill_command
+from rdlib.files import RESULTS
 from rdlib.paper import deployed
 from rdlib.paper.rendering import Linked, numbered
 from rdlib.paper.statistics import ERROR, LEAST, NOT_RUN, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rdlib.experiments.tables import as_markdown, as_text
-from rdlib.runs.store import ROOT
+from rdlib.files import ROOT
 
 WIDTH = 120  # characters of a line of text
 NUMBERS = "notebook"  # a column of two-digit numbers of notebooks

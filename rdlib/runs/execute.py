@@ -11,7 +11,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rdlib.distributed import joined, require_agreement, shard
-from rdlib.errors import ConfigError, NonFiniteLossError, RecordError
+from rdlib.errors import BusyError, ConfigError, NonFiniteLossError, RecordError
 from rdlib.files import sha256_of
 from rdlib.images import load
 from rdlib.images.dataset import Images
@@ -19,7 +19,7 @@ from rdlib.methods import Method
 from rdlib.models import StagedResNet, resnet
 from rdlib.recipe import PAPER_DEPTHS, PAPER_METHODS, PAPER_OPTIONS, PAPER_RECIPES, PAPER_WIDTH
 from rdlib.rivals.register import METHODS
-from rdlib.runs.provenance import code_digest, forget_peak_memory, provenance
+from rdlib.runs.provenance import code_digest, device_name, forget_peak_memory, provenance
 from rdlib.runs.run import Divergence, Record, Run, defaults_of
 from rdlib.runs.store import Store
 from rdlib.step import FAST
@@ -74,11 +74,14 @@ def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method
         return make(*networks, **run.options)
 
 
-def train(run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True) -> Record:
+def train(
+    run: Run, store: Store, device: str | torch.device | None = None, progress: bool = True, again: bool = True
+) -> Record:
     """Train a run (resuming its checkpoint where there is one), store weights and record, and return the record.
 
     A run that diverges leaves a record that says so, and no weights.
 
+    again: also where record and weights are there, perhaps since another process left them a moment ago.
     device: by default CUDA where there is one. Under torchrun all processes call this and share the run; the first
     one writes. Raises before training when the store cannot be written, or the processes differ in code or data, and
     RecordError after it where the run has a record and one of the two diverged, the other not.
@@ -86,6 +89,9 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
     store.require_writable()
     checkpoint = store.checkpoint_path(run)
     with joined(pick_device(device)) as device, locked(checkpoint), memory_named(run):
+        done = None if again else store.record(run)
+        if done is not None and (done.diverged is not None or store.has_weights(run)):
+            return done
         if device.type == "cuda":
             torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
@@ -94,6 +100,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))
         told: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress, "description": run.label}
+        told["trained_by"] = now = f"code {code_digest()[:12]}, torch {torch.__version__}, {device_name(device)}"
         epochs: list[Epoch] = []
         metrics: dict[str, float | None] = {}
         diverged = None
@@ -104,7 +111,7 @@ def train(run: Run, store: Store, device: str | torch.device | None = None, prog
         except NonFiniteLossError as error:  # on every rank, since the terms were added up over all
             diverged = Divergence(error.epoch, error.step, error.term)
         origin = made_by(run, store, images, epochs, device)
-        record = stands = Record(run, metrics, [tidy(epoch) for epoch in epochs], origin, diverged)
+        record = stands = Record(run, metrics, [tidy(epoch, now) for epoch in epochs], origin, diverged)
         if shard().rank == 0:
             stands = store.save(record, method.student if diverged is None else None)
             checkpoint.unlink(missing_ok=True)
@@ -144,22 +151,43 @@ def locked(checkpoint: Path) -> Iterator[None]:
     if shard().rank > 0:
         yield
         return
-    path = checkpoint.with_suffix(".lock")
+    path = lock_path(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RecordError("another process trains this run now: wait for it, or stop it") from error
+        raise BusyError("another process trains this run now: wait for it, or stop it") from error
     except (OSError, NotImplementedError):  # a file system without locks: go on without
         pass
-    for left in path.parent.glob(f".{checkpoint.name}.*.tmp"):  # by a process that was killed while it wrote
-        left.unlink(missing_ok=True)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)  # who takes it meanwhile sees that it is gone, and begins again (filelock)
         lock.release()
+
+
+def lock_path(checkpoint: Path) -> Path:
+    return checkpoint.with_suffix(".lock")
+
+
+def held(checkpoint: Path) -> bool:
+    """Whether another process trains that run now. The lock that a killed one left is taken away."""
+    if lock_path(checkpoint).exists():
+        try:
+            with locked(checkpoint):
+                pass
+        except BusyError:
+            return True
+    return False
+
+
+def sweep_up(run: Run, store: Store) -> None:
+    """Take away the checkpoint and lock of a run that is done, which a process killed at its very end left behind."""
+    checkpoint = store.checkpoint_path(run)
+    if (checkpoint.exists() or lock_path(checkpoint).exists()) and (store.has_weights(run) or store.diverged(run)):
+        with contextlib.suppress(BusyError), locked(checkpoint):
+            checkpoint.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -178,13 +206,14 @@ def memory_named(run: Run) -> Iterator[None]:
 
 
 def require_same_images(run: Run, store: Store, dataset: Images[Any]) -> None:
-    """Raise RecordError where the run, or its teacher, has a record made on other images of the same name."""
-    for known in (run, teacher_of(run, store)):
-        record = store.record(known) if known and known.dataset == run.dataset else None
+    """Raise RecordError where the store has a record made on other images of the same name: of the run, its teacher, or
+    any other, with which a table would average this one."""
+    known = [one for one in (run, teacher_of(run, store)) if one and one.dataset == run.dataset]
+    for record in [*map(store.record, known), store.some_record(run.dataset)]:
         if record is not None and record.provenance["data_sha256"] != dataset.sha256:
             raise RecordError(
                 f"run {record.run.id} was trained on other images than the present {dataset.name}: "
-                "restore those, or use another --store"
+                "restore those, prepare these under another name, or use another --store"
             )
 
 
@@ -205,9 +234,9 @@ def pick_device(name: str | torch.device | None) -> torch.device:
     return device
 
 
-def tidy(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as JSON, floats to six significant digits."""
-    flat = {k: v for k, v in asdict(epoch).items() if v is not None}
+def tidy(epoch: Epoch, now: str) -> dict[str, Any]:
+    """An epoch as JSON, floats to six significant digits; who trained it only where that is not who does `now`."""
+    flat = {k: v for k, v in asdict(epoch).items() if v is not None and (k != "trained_by" or v not in ("", now))}
     return cast(dict[str, Any], json.loads(json.dumps(flat), parse_float=lambda text: float(f"{float(text):.6g}")))
 
 

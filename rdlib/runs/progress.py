@@ -54,6 +54,7 @@ class Status:
         self.since: dict[Run, float] = {}  # of the runs that train now
         self.waiting = set(todo)
         self.failed = 0
+        self.awaited = False
         self.spent = self.seconds = 0.0  # arithmetic and time of the epochs that have been trained
         self.besides: list[float] = []  # seconds that each finished run took for all else, from its start to its end
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -107,6 +108,12 @@ class Status:
 
     def tried_again(self, run: Run) -> None:
         self.since.pop(run, None)
+
+    def awaits(self, count: int) -> None:
+        """Say, once, that nothing is left but what other sweeps train."""
+        if not self.awaited:
+            self.console.print(f"another sweep trains {count} of these runs: waiting for it")
+        self.awaited = True
 
     def expected(self, run: Run) -> float | None:
         """Seconds a run should take, from those that have been trained."""

@@ -14,23 +14,20 @@ import numpy as np
 import torch
 
 from rdlib.distributed import shard
+from rdlib.files import CHECKOUT, PACKAGE
 from rdlib.images.dataset import Images
-from rdlib.runs.store import ROOT
 
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
     """What a record says of its making; `images` were worked on in `seconds` (0 where no epoch was finished)."""
     import torchvision  # two seconds, and only records ask for it
 
-    if device.type == "cuda":
-        name, memory = torch.cuda.get_device_name(device), torch.cuda.max_memory_allocated(device)
-    else:
-        name = f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
-        memory = peak_resident_bytes()
+    cuda = device.type == "cuda"
+    memory = torch.cuda.max_memory_allocated(device) if cuda else peak_resident_bytes()
     return code_origin() | {
         "seconds": round(seconds, 3),
         "images_per_second": round(images / seconds, 1) if seconds else None,
-        "device": name,
+        "device": device_name(device),
         "processor": processor()[0],
         "threads": torch.get_num_threads(),
         "processes": shard().size,
@@ -43,6 +40,13 @@ def provenance(data: Images[Any], device: torch.device, seconds: float, images: 
         },
         "data_sha256": data.sha256,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the CPU's kind and the instructions that torch uses on it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
 def code_origin() -> dict[str, Any]:
@@ -73,7 +77,7 @@ def peak_resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def code_digest(folder: Path = ROOT / "rdlib") -> str:
+def code_digest(folder: Path = PACKAGE) -> str:
     """SHA-256 over names and contents of all Python files below a folder: what the processes of one job must share."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
@@ -93,9 +97,9 @@ def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
 
 def git(*arguments: str) -> str | None:
     """Output of a git command in the repository, or None where there is no git or no repository of ours."""
-    if not (ROOT / ".git").exists():  # installed elsewhere, perhaps within another repository
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():  # perhaps within another repository
         return None
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
         return done.stdout.strip()
     return None

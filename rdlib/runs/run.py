@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
@@ -67,6 +68,8 @@ class Run:
         object.__setattr__(self, "options", options)
         if self.taught and not self.trains_teacher and self.teacher is None:
             raise ConfigError(f"{self.method} needs a trained teacher: name the id of its run")
+        if self.teacher is not None and not re.fullmatch("[0-9a-f]{12}", self.teacher):
+            raise ConfigError(f"a teacher is named by the twelve hex digits of its run's id, not {self.teacher!r}")
         if self.teacher is not None and (not self.taught or self.trains_teacher):
             raise ConfigError(f"{self.method} takes no trained teacher here: leave it out")
 

@@ -12,13 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import require_writable, sha256_of, whole, write
+from rdlib.files import RESULTS, ROOT, require_writable, sha256_of, whole, write
 from rdlib.models import StagedResNet
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Record, Run
-
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "results"
 
 
 class Store:
@@ -39,6 +36,12 @@ class Store:
     def repeated_path(self, run: Run) -> Path:
         return self.root / "repeated" / run.dataset / f"{run.id}.json"
 
+    def repeated(self, run: Run) -> Record | None:
+        """The record of the weights that are here, where they were made again and are not those of the run's record."""
+        path, weights = self.repeated_path(run), self.weights_path(run)
+        record = Record.read(path) if path.exists() and weights.exists() else None
+        return record if record and record.provenance["weights_sha256"] == sha256_of(weights) else None
+
     def record(self, run: Run) -> Record | None:
         """The run's record, or None where there is none yet."""
         path = self.record_path(run)
@@ -47,6 +50,11 @@ class Store:
     def records(self) -> list[Record]:
         """Every record of the store."""
         return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
+
+    def some_record(self, dataset: str) -> Record | None:
+        """Any record on a data set, or None where there is none."""
+        path = next(self.root.glob(f"runs/{dataset}/*.json"), None)
+        return Record.read(path) if path else None
 
     def run(self, dataset: str | None, run_id: str) -> Run:
         """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""
@@ -75,9 +83,7 @@ class Store:
             )
         if record is None or not path.exists():
             raise ConfigError(f"run {run.id} has no trained weights here: `python -m rdlib train --again {run.id}`")
-        repeated = self.repeated_path(run)
-        described = [record, *([Record.read(repeated)] if repeated.exists() else [])]
-        if sha256_of(path) not in {one.provenance["weights_sha256"] for one in described}:
+        if sha256_of(path) != record.provenance["weights_sha256"] and self.repeated(run) is None:
             raise CheckpointError(
                 f"weights {path.name} are damaged or not those of their record: delete the file and train again"
             )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 
-from rdlib.errors import SweepError
+from rdlib.errors import BusyError, SweepError
+from rdlib.runs.execute import held, sweep_up
 from rdlib.runs.progress import Status, describe
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
@@ -14,6 +15,7 @@ from rdlib.runs.workers import DIED, Result, attempt, hired
 
 ATTEMPTS = 2  # of a run whose process died without a word, e.g. for lack of memory
 A_DAY = 86400.0  # the longest wait at a time: no lock takes an infinite one
+A_MOMENT = 1.0  # seconds between two looks at what another sweep trains
 
 
 @dataclass
@@ -62,9 +64,9 @@ def sweep(
 
     The next run to start is always the first of the list whose teacher is trained. Killed and started again, the sweep
     goes on from the records and checkpoints it finds. A run that fails is noted and the others go on; students of a
-    failed teacher are noted too. A run that diverges is no failure, its record says so; its
-    students, which need its weights, fail. Raises RecordError when the store cannot be written, ConfigError for bad
-    arguments.
+    failed teacher are noted too. A run that another sweep trains is left to it, and awaited. A run that diverges is no
+    failure, its record says so; its students, which need its weights, fail. Raises RecordError when the store cannot be
+    written, ConfigError for bad arguments.
 
     minutes: from this call, after which whatever still trains is stopped: its finished epochs are in its checkpoint,
     the one under way is lost. A run that would not finish by then, at the speed of those that did, is not started; as
@@ -77,30 +79,37 @@ def sweep(
     store = Store(store.root.resolve())  # a worker may have another working directory
     store.require_writable()
     todo, outcome = missing(runs, store), Outcome()
+    for done in set(runs) - set(todo):
+        sweep_up(done, store)
     attempts = dict.fromkeys(todo, 0)
     running: dict[Future[Result], Run] = {}
     crew = hired(todo, store, jobs, device, scheduler, stoppable=minutes is not None)
     with crew as (executor, size), Status(todo, size, store) as status:
 
-        def fits(run: Run) -> bool:
-            return time.monotonic() + (status.expected(run) or 0.0) < deadline
+        def may_start(run: Run) -> bool:
+            in_time = time.monotonic() + (status.expected(run) or 0.0) < deadline
+            return in_time and not held(store.checkpoint_path(run))
 
         while True:
-            while len(running) < size and (run := ready(todo, running.values(), fits)):
+            while len(running) < size and (run := ready(todo, running.values(), may_start)):
                 todo.remove(run)
                 status.started(run)
                 running[executor.submit(attempt, run, store, device)] = run
             left = max(0.0, deadline - time.monotonic())
-            ended = wait(running, min(left, A_DAY), FIRST_COMPLETED).done
-            if not running or not (ended or left):
+            elsewhere = [run for run in todo if held(store.checkpoint_path(run))]
+            ended = wait(running, min(left, A_MOMENT if elsewhere else A_DAY), FIRST_COMPLETED).done
+            if not (ended or left) or not (running or elsewhere):
                 break
+            if not running:
+                status.awaits(len(elsewhere))
+                time.sleep(min(left, A_MOMENT))
             for future in ended:
                 run, result = running.pop(future), outcome_of(future)
                 attempts[run] += 1
                 if isinstance(result, Record):
                     outcome.trained.append(result)
                     status.ended(run, describe(result), result)
-                elif result is None and attempts[run] < ATTEMPTS:
+                elif isinstance(result, BusyError) or (result is None and attempts[run] < ATTEMPTS):
                     status.tried_again(run)
                     todo.insert(0, run)
                 else:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import BusyError, ConfigError, RdlibError
 from rdlib.images import load
 from rdlib.runs.execute import pick_device, train
 from rdlib.runs.provenance import code_digest
@@ -31,7 +31,7 @@ from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
 Crew = tuple[Executor, int]  # and how many runs it takes at a time
-Result = Record | str | None  # a record, the sentence of a failure, or None where the process died
+Result = Record | BusyError | str | None  # a record, held elsewhere, a failure's sentence, or None: the process died
 DIED = "its worker process died (out of memory?): try fewer --jobs"
 ANSWER_WITHIN = "10s"  # for a Dask scheduler
 
@@ -41,10 +41,9 @@ def attempt(run: Run, store: Store, device: str | None) -> Result:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        done = store.record(run)  # another sweep may have trained it since this one began
-        if done is not None and (done.diverged is not None or store.has_weights(run)):
-            return done
-        return train(run, store, device, progress=False)
+        return train(run, store, device, progress=False, again=False)
+    except BusyError as error:
+        return error
     except RdlibError as error:
         return str(error)
     except Exception as error:  # a bug or a full disk in one run must not take the sweep with it
@@ -75,11 +74,10 @@ def hired(
         with dask_cluster(scheduler, runs, store) as crew:
             yield crew
         return
+    require_jobs(jobs)
     devices = local_devices(device)
     if jobs is None:
         jobs = len(devices) if devices[0].startswith("cuda") else os.cpu_count() or 1
-    if jobs < 1:
-        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if jobs == 1 and not stoppable:
         yield Here(), 1
         return
@@ -88,6 +86,12 @@ def hired(
         yield apart, jobs
     finally:
         apart.end()
+
+
+def require_jobs(jobs: int | None) -> None:
+    """Raise ConfigError for a number of runs at a time below 1."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
 
 
 def local_devices(device: str | None) -> list[str]:

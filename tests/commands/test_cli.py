@@ -14,7 +14,7 @@ import typer
 
 from rdlib.__main__ import main
 from rdlib.commands import data as data_command
-from rdlib.commands import known, options
+from rdlib.commands import known
 from rdlib.commands import main as cli
 from rdlib.commands import measure as measure_command
 from rdlib.commands.sweep import left_over
@@ -136,7 +136,7 @@ def test_a_usage_error_is_explained_with_exit_code_2(arguments, named, command, 
 
 
 def test_data_list_tells_what_is_there_and_how_to_get_the_rest(command, monkeypatch, tmp_path):
-    monkeypatch.setattr("rdlib.images.dataset.ROOT", tmp_path)
+    monkeypatch.setattr("rdlib.commands.data.DATA", tmp_path)
     code, out, _ = command("data", "list")
     assert code == 0
     line = "digits: 10 classes, 16x16, 1297 train (of them 129 tune), 500 test, sha256 92cb71c2c011"
@@ -164,6 +164,38 @@ def test_train_trains_once_shows_its_record_and_repeats_it_on_demand(command, st
     assert code == 0
     assert store.network(record.run) is not None
     assert store.records()[0].metrics == record.metrics
+
+
+def test_weights_made_again_that_differ_show_both_accuracies(command, store, tiny_runs):
+    command(*small(store))
+    (record,) = store.records()
+    stands = replace(record, metrics=record.metrics | {"test_top1": 77.7})
+    stands.provenance["weights_sha256"] = "0" * 64
+    store.record_path(record.run).write_text(stands.to_json())
+    code, out, _ = command("train", "--again", record.run.id, "--store", str(store.root), "--device", "cpu")
+    its, these = out.splitlines()[-2:]
+    assert (code, f"test top-1 {record.top1:.1f} %" in these, "77.7" in these) == (0, True, False)
+    assert "test top-1 77.7 %" in its
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--again ID --epochs 7", "--again names a whole run, so --epochs would be ignored"),
+        ("--again ID --dataset digits", "--again names a whole run, so --dataset would be ignored"),
+        ("--again ID --no-flip", "so --flip would be ignored"),
+        ("--again ID --teacher 000000000000", "so --teacher would be ignored"),
+        ("--run ID --option m_end=0.1", "--run names a whole run, so --option would be ignored"),
+        ("--run ID --again ID", "--run and --again each name a run"),
+        ("--method JointRD --teacher *", "twelve hex digits of its run's id, not '*'"),
+        ("--method JointRD --teacher abc", "twelve hex digits of its run's id, not 'abc'"),
+        ("--method JointRD --teacher=", "twelve hex digits of its run's id, not ''"),
+    ],
+)
+def test_what_would_be_ignored_or_names_no_run_is_refused(words, said, command, store):
+    code, _, err = command("train", *words.replace("ID", "0858ce997c21").split(), "--store", str(store.root))
+    assert (code, err.count("\n"), said in err) == (2, 1, True), err
+    assert not store.records()
 
 
 def test_train_takes_every_option_into_the_run(command, store, tiny_runs):
@@ -380,4 +412,3 @@ def test_the_choices_that_help_names_are_those_there_are():
     sets = next(parameter for parameter in commands["sweep"].params if parameter.name == "only")
     assert all(name in sets.help for name in SETS)
     assert next(p for p in commands["adopt"].params if p.name == "dataset").default == IMAGENET
-    assert options.RESULTS == RESULTS

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -16,7 +17,7 @@ from rdlib.methods import JointRD, LogitDistillation, Method, Supervised
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.step import Speed, make_optimizer
-from rdlib.train import Epoch, evaluate, fit, make_scheduler
+from rdlib.train import Epoch, evaluate, fit, kept_epochs, make_scheduler, read_checkpoint, write_checkpoint
 
 Curve = list[dict[str, object]]
 
@@ -222,6 +223,25 @@ def test_a_damaged_checkpoint_is_refused_and_left_untouched(damage, dataset, rec
         trained(supervised(), dataset, replace(recipe, epochs=1), checkpoint=checkpoint)
     assert "\n" not in str(caught.value)
     assert checkpoint.read_bytes() == before
+
+
+def test_one_flipped_bit_of_a_checkpoint_is_refused_wherever_it_is(dataset, recipe, checkpoint):
+    trained(supervised(), dataset, replace(recipe, epochs=1), checkpoint=checkpoint)
+    good = checkpoint.read_bytes()
+    for at in [0, len(good) - 1, *np.random.default_rng(0).integers(len(good), size=40)]:
+        bad = bytearray(good)
+        bad[at] ^= 1 << at % 8
+        checkpoint.write_bytes(bad)
+        assert kept_epochs(checkpoint) == 0
+        with pytest.raises(CheckpointError, match="is damaged"):
+            next(fit(supervised(), dataset, replace(recipe, epochs=1), checkpoint=checkpoint, progress=False))
+
+
+def test_every_epoch_says_which_code_trained_it(dataset, recipe, checkpoint):
+    told = {"checkpoint": checkpoint, "progress": False}
+    next(fit(supervised(), dataset, recipe, trained_by="old", **told))
+    epochs = list(fit(supervised(), dataset, recipe, trained_by="new", **told))
+    assert [epoch.trained_by for epoch in epochs] == ["old", "new", "new"]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +467,7 @@ def test_a_checkpoint_leaves_out_the_frozen_teacher_and_holds_a_learning_one(dat
     for method, held in ((frozen, False), (beside(), True)):
         path = tmp_path / f"{held}.checkpoint"
         next(fit(method, dataset, recipe, checkpoint=path, progress=False))
-        names = torch.load(path, weights_only=True)["method"]
+        names = read_checkpoint(path)["method"]
         assert any(name.startswith("teacher.") for name in names) == held
         assert any(name.startswith("connectors.") for name in names)
 
@@ -455,8 +475,8 @@ def test_a_checkpoint_leaves_out_the_frozen_teacher_and_holds_a_learning_one(dat
 def test_a_checkpoint_of_more_processes_is_refused(dataset, recipe, tmp_path):
     path = tmp_path / "run.checkpoint"
     next(fit(supervised(), dataset, recipe, checkpoint=path, progress=False))
-    state = torch.load(path, weights_only=True)
-    torch.save(state | {"identity": state["identity"] | {"ranks": 8}}, path)
+    state = read_checkpoint(path)
+    write_checkpoint(path, state | {"identity": state["identity"] | {"ranks": 8}})
     with pytest.raises(CheckpointError, match="made by 8 processes, this job has 1: start 8"):
         next(fit(supervised(), dataset, recipe, checkpoint=path, progress=False))
 

@@ -17,12 +17,11 @@ from rdlib.deploy import gallery, hub
 from rdlib.deploy.gallery import chosen, fitting, publish, require_weights, right, wanted, write_index
 from rdlib.deploy.hub import LOADED, OURS, SUMS, from_pretrained, names, rounded, sha256_of_weights
 from rdlib.errors import ConfigError, DataError, DeployError
-from rdlib.files import sha256_of
+from rdlib.files import RESULTS, sha256_of
 from rdlib.images import load
 from rdlib.images.dataset import Dataset
 from rdlib.models import resnet
 from rdlib.runs.run import Record
-from rdlib.runs.store import RESULTS
 from rdlib.train import evaluate
 
 FEW = 500  # test images that are evaluated in a second; of more a sample is

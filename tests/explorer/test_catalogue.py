@@ -22,9 +22,10 @@ from rdlib.explorer.catalogue import (
     select,
     values,
 )
+from rdlib.files import RESULTS
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 
 RECIPE = PROFILES["quick"].recipe
 
@@ -176,14 +177,16 @@ def test_a_name_stands_for_one_method_with_its_options():
                 what = (run.method, run.conv, json.dumps(run.options))
                 names[run.depth, run.width, method_name(run)].add(what)
         assert all(len(whats) == 1 for whats in names.values())
-    assert method_name(a_run("JointRD", teacher="x", options={"m_min": 0.25})) == "JointRD (m_min=0.25)"
-    assert method_name(a_run("JointRD", teacher="x", options={"init": "teacher"})).endswith("the teacher's weights")
-    dirac = a_run("FeatureDistillation", teacher="x", conv="dirac")
+    assert method_name(a_run("JointRD", teacher="0" * 12, options={"m_min": 0.25})) == "JointRD (m_min=0.25)"
+    assert method_name(a_run("JointRD", teacher="0" * 12, options={"init": "teacher"})).endswith(
+        "the teacher's weights"
+    )
+    dirac = a_run("FeatureDistillation", teacher="0" * 12, conv="dirac")
     assert method_name(dirac) == "feature distance, dirac convolutions"
 
 
 def test_what_a_transfer_started_from_is_in_its_name():
-    source = a_run("JointRD", dataset="digits-low", teacher="x")
+    source = a_run("JointRD", dataset="digits-low", teacher="0" * 12)
     run = a_run("Transfer", dataset="digits-high", teacher=source.id, options={"backbone": "frozen"})
     assert method_name(run, source) == "transfer, backbone frozen, source taught by JointRD"
 

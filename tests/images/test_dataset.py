@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from rdlib.distributed import Shard
+from rdlib.files import RESULTS, ROOT
 from rdlib.images import dataset as data
 from rdlib.images import load
 from rdlib.images.sources import EVALUATED
 from rdlib.recipe import Recipe
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 
 
 @pytest.fixture(scope="module")

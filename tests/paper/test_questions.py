@@ -23,12 +23,13 @@ from rdlib.errors import RecordError
 from rdlib.experiments.controls import EQUAL_EPOCHS
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import fill_command, paper, table3
+from rdlib.files import RESULTS, ROOT
 from rdlib.measure.latency_record import Cell as Timed
 from rdlib.measure.latency_record import LatencyRecord, Settings, provenance
 from rdlib.measure.record import write
 from rdlib.paper import deployed, questions, reported
 from rdlib.paper.rendering import Linked
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 
 WRITTEN = RESULTS / "questions.csv"
 DEPLOYED = ("Are shortcuts", "Does the peak", "Is it 1.4 times")

@@ -13,9 +13,10 @@ from rdlib.experiments import transfers as transfer_rows
 from rdlib.experiments.comparisons import by_question
 from rdlib.experiments.profiles import PROFILES, UNLISTED
 from rdlib.experiments.tables import NAMED, TABLES, frame, rows_of
+from rdlib.files import RESULTS
 from rdlib.paper import contrasts, fair, gradients, questions, reported, rivals, transfers
 from rdlib.paper.statistics import VERDICTS
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 
 QUICK, STORE = PROFILES["quick"], Store()
 EVERY = PROFILES | UNLISTED

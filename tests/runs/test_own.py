@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import rdlib
 from rdlib.errors import ConfigError, RdlibError
+from rdlib.files import NOTEBOOKS
 from rdlib.images import load, prepare
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.adopt import adopt
 from rdlib.runs.execute import images_of, train
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import ROOT, Store
+from rdlib.runs.store import Store
 from rdlib.train import evaluate
 
 WIDTH, EPOCHS = 8, 6
@@ -120,7 +121,7 @@ def two_greys(root: Path) -> Path:
 
 def by_notebook(place: Path, **parameters: Any) -> tuple[str, float]:
     """What notebook 10 says of a file up to its evaluation, the sentence or the accuracy."""
-    cells = {cell.id: cell for cell in nbformat.read(ROOT / "notebooks/10_take_your_own_resnet.ipynb", 4).cells}
+    cells = {cell.id: cell for cell in nbformat.read(NOTEBOOKS / "10_take_your_own_resnet.ipynb", 4).cells}
     names: dict[str, Any] = {"rdlib": rdlib, "torch": torch, "torchvision": torchvision}
     exec(cells["cell-03"].source, names)
     names |= {"pd": None, "here": str(place), **parameters}

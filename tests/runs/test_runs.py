@@ -119,7 +119,9 @@ def test_omitted_options_are_the_methods_defaults():
 def test_equal_numbers_are_one_run():
     a, b = (replace(BASE, options={"m_start": one, "m_min": zero}) for one, zero in ((1, 0), (1.0, 0.0)))
     assert (a.id, a) == (b.id, b)
-    a, b = (Run("digits", "LogitDistillation", 18, 4, "none", 0, Recipe(), {"temperature": t}, "x") for t in (4, 4.0))
+    a, b = (
+        Run("digits", "LogitDistillation", 18, 4, "none", 0, Recipe(), {"temperature": t}, "0" * 12) for t in (4, 4.0)
+    )
     assert a.id == b.id
     for name in ("learning_rate", "momentum", "weight_decay"):
         a, b = (replace(BASE, recipe=Recipe(**{name: one})) for one in (1, 1.0))
@@ -444,6 +446,25 @@ def test_an_interrupted_training_goes_on_to_the_same_record(method, tiny_runs, s
     assert without_seconds(record) == without_seconds(expected)
     assert record.provenance["weights_sha256"] == expected.provenance["weights_sha256"]
     assert not store.checkpoint_path(run).exists()
+
+
+def test_a_record_names_the_code_of_epochs_that_other_code_trained(tiny_runs, store, monkeypatch):
+    run, real, calls = tiny_runs(), experiment.METHODS["Supervised"].losses, []
+
+    def losses(*arguments: Any) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == 5:  # epoch 2 of 2
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.METHODS["Supervised"], "losses", losses)
+        patch.setattr(experiment, "code_digest", lambda: "0" * 64)
+        with pytest.raises(KeyboardInterrupt):
+            train(run, store, "cpu", progress=False)
+    old, new = train(run, store, "cpu", progress=False).history
+    assert old["trained_by"].startswith(f"code {'0' * 12}, torch ")
+    assert "trained_by" not in new
 
 
 def test_training_again_gives_the_same_weights(tiny_runs, store, tmp_path):

@@ -22,6 +22,7 @@ from rdlib.runs import workers
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 from rdlib.runs.sweep import Outcome, missing, sweep
+from rdlib.train import kept_epochs
 
 MakeRun = Callable[..., Run]
 ON_DIGITS: dict[str, Any] = {"dataset": "digits", "recipe": Recipe(1, 256, 0.05, crop_padding=2, flip=False)}
@@ -224,6 +225,33 @@ def test_stopped_at_its_deadline_a_sweep_goes_on_and_ends_as_an_undisturbed_one(
         assert without_seconds(store.record(run)) == without_seconds(quiet.record(run))
 
 
+TOGETHER = """
+import sys
+sys.path.append("..")
+from rdlib.runs import execute
+from rdlib.runs.store import Store
+from rdlib.runs.sweep import sweep
+from test_sweep import digits_runs
+real = execute.fit
+def fit(*arguments, description, **told):
+    print("trained", description, flush=True)
+    return real(*arguments, description=description, **told)
+execute.fit = fit
+sys.exit(len(sweep(digits_runs(epochs=6), Store(sys.argv[1]), jobs=1, device="cpu").failures))
+"""
+
+
+def test_several_sweeps_of_one_store_train_every_run_once_and_all_end_well(store):
+    command = [sys.executable, "-c", TOGETHER, str(store.root)]
+    sweeps = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent) for _ in range(2)]
+    told = [process.communicate(timeout=200)[0] for process in sweeps]
+    assert [process.returncode for process in sweeps] == [0, 0], told
+    lines = [line for text in told for line in text.splitlines() if line.startswith("trained")]
+    assert sorted(lines) == sorted(f"trained {run.label}" for run in digits_runs(epochs=6))
+    assert any("another sweep trains" in text for text in told), "they never met: this says nothing"
+    assert not list(store.root.rglob("*.lock"))
+
+
 def test_a_single_job_with_a_deadline_can_be_stopped(store):
     outcome = sweep(digits_runs(epochs=1000), store, jobs=1, device="cpu", minutes=0.1)
     assert (len(outcome.stopped), len(outcome.waiting)) == (1, 2)
@@ -319,12 +347,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 180) -> None:
 
 def epochs_done(store: Store, runs: list[Run]) -> list[int]:
     """Of each run, as its record or checkpoint has them."""
-    done = []
-    for run in runs:
-        path = store.checkpoint_path(run)
-        kept = len(torch.load(path, weights_only=True)["history"]) if path.exists() else 0
-        done.append(run.recipe.epochs if store.record(run) else kept)
-    return done
+    return [run.recipe.epochs if store.record(run) else kept_epochs(store.checkpoint_path(run)) for run in runs]
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
