@@ -104,6 +104,8 @@ DEPTHS: dict[int, tuple[Kind, tuple[int, ...]]] = {
     50: ("bottleneck", (3, 4, 6, 3)),
     66: ("basic", (6, 8, 12, 6)),  # twice and three times the blocks of 34, to see where plain networks break
     98: ("basic", (9, 12, 18, 9)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
 }
 
 
@@ -215,7 +217,7 @@ def resnet(
     stem: Stem = "cifar",
     conv: str = "plain",
 ) -> StagedResNet:
-    """Build a ResNet (or, with fewer shortcuts, a plain network) of depth 18, 34, 50, 66 or 98.
+    """Build a ResNet (or, with fewer shortcuts, a plain network) of depth 18, 34, 50, 66, 98, 101 or 152.
 
     width: channels of the first stage (64 in the paper). Weights are He-initialised (fan-out) from torch's global
     generator; the last BatchNorm of a block is not zero-initialised. Raises ConfigError for an unknown choice.

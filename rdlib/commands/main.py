@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from rdlib.files import NOTEBOOKS, RESULTS
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+SEEN = "Three numbers such as 0.5,0.5,0.5, or imagenet or none"
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -36,20 +37,28 @@ app.command()(train)
 
 @app.command()
 def adopt(
-    file: Annotated[Path, typer.Argument(help="State dict with torchvision's names, e.g. resnet50-11ad3fa6.pth.")],
+    file: Annotated[Path, typer.Argument(help="A ResNet of torch.save or safetensors, e.g. resnet50-11ad3fa6.pth.")],
     dataset: Annotated[str, typer.Option(help="What it was trained on.")] = "imagenet",
-    depth: Annotated[int, typer.Option(help="18, 34, 50, 66 or 98.")] = 50,
-    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
+    depth: Annotated[int | None, typer.Option(help="Read from the file; told, it must be that.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels of the first stage; as --depth.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops, default 224.")] = None,
+    mean: Annotated[str | None, typer.Option(help=f"{SEEN} (of [0, 1]); default: the data set's own.")] = None,
+    std: Annotated[str | None, typer.Option(help=f"{SEEN}; as --mean.")] = None,
+    resize: Annotated[float | None, typer.Option(help="Photographs: shorter side before the crop, pixels.")] = None,
+    expected: Annotated[float | None, typer.Option(help="Its top-1 in percent; stops where it has less.")] = None,
     store: StoreOption = RESULTS,
     device: DeviceOption = None,
 ) -> None:
-    """Take a ResNet that was trained elsewhere as a teacher: evaluate and store it; prints its run id."""
+    """Take a ResNet that was trained elsewhere as a teacher: evaluate and store it; prints its run id.
+
+    What it was trained to see is told by --mean, --std and --resize; its students then see the same.
+    """
     from rdlib.runs.adopt import adopt as adopt_file
     from rdlib.runs.progress import describe
     from rdlib.runs.store import Store
 
-    record = adopt_file(file, dataset, depth, width, image_size, Store(store), device)
+    how: dict[str, Any] = {"mean": mean, "std": std, "resize": resize, "expected": expected, "tell": console.print}
+    record = adopt_file(file, dataset, depth, width, image_size, Store(store), device, **how)
     console.print(f"{record.run.id}  {describe(record)}")
 
 
@@ -67,13 +76,12 @@ def export(
     run = known_run(store, run_id)
     from rdlib.deploy.delivery import deliver
     from rdlib.deploy.export import require_target
-    from rdlib.images import load
-    from rdlib.runs.execute import require_same_images, with_weights
+    from rdlib.runs.execute import images_of, require_same_images, with_weights
     from rdlib.runs.store import Store
 
     place = Store(store)
     require_target(to, (".onnx",) if int8 else None)
-    images = load(run.dataset, image_size=run.recipe.image_size)
+    images = images_of(run, place)
     require_same_images(run, place, images)
     console.print(f"{run.id}  {run.label}")
     network = with_weights(run, place, console.print)

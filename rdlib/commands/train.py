@@ -19,7 +19,7 @@ def train(
     context: typer.Context,
     dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100 or a prepared name.")] = "digits",
     method: Annotated[str, typer.Option(help=f"{', '.join(PAPER_METHODS)}, or a rival's.")] = "Supervised",
-    depth: Annotated[int, typer.Option(help="18, 34, 50, 66 or 98.")] = 18,
+    depth: Annotated[int, typer.Option(help="18, 34, 50, 66, 98, 101 or 152.")] = 18,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 64,
     shortcuts: Annotated[str, typer.Option(help="all (ResNet), downsample, or none (strictly plain).")] = "none",
     conv: Annotated[str, typer.Option(help="The student's convolutions: plain, dirac or repvgg.")] = "plain",
@@ -80,6 +80,8 @@ def train(
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]
+        if run.teacher is not None:  # whose maps enter it, and the reverse
+            run = replace(run, other_stem=place.run(None, run.teacher).stem)
     found = place.record(run)
     if found is not None and not again:
         require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))

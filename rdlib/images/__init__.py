@@ -15,25 +15,36 @@ from rdlib.errors import ConfigError, DataError
 from rdlib.files import DATA
 from rdlib.images import arrays, dataset, sources
 from rdlib.images.dataset import Images
+from rdlib.images.normalisation import Numbers, seen_as
 from rdlib.images.published import GET, SCANS
 from rdlib.images.subsets import DERIVED
 
 
 def load(
-    name: str, root: Path = DATA, device: str | torch.device = "cpu", image_size: int | None = None
+    name: str,
+    root: Path = DATA,
+    device: str | torch.device = "cpu",
+    image_size: int | None = None,
+    *,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    resize: float | None = None,
 ) -> Images[Any]:
     """Load a prepared data set (`digits` needs no preparation); `image_size` (default 224) is for photographs only.
 
+    mean, std, resize: as a network that was trained elsewhere saw its images, see `normalisation.seen_as`.
     Raises DataError or ConfigError, with the command that helps, where it is absent, damaged or its folder has gone.
     """
     index = root / f"{name}.index.json"
     if index.exists():
         from rdlib.images import photographs  # and with it torchvision, which takes a second
 
-        return photographs.open_index(index, name, torch.device(device), image_size)
-    if name in GET:
+        images: Images[Any] = photographs.open_index(index, name, torch.device(device), image_size)
+    elif name in GET:
         raise DataError(f"{name} is not prepared here: {GET[name]}")
-    return dataset.in_memory(name, root, device)
+    else:
+        images = dataset.in_memory(name, root, device)
+    return seen_as(images, mean, std, resize)
 
 
 def prepare(name: str, source: Path | None = None, root: Path = DATA, in_place: bool = False) -> Path:

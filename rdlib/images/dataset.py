@@ -7,9 +7,9 @@ pixels), so the file and its checksum do not depend on where the images came fro
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Images(ABC, Generic[S]):
     """A data set wherever its images live: a `train.TrainingSet`. Splits are of a type of its own, S.
 
     mean and std, per channel in units of [0, 1], are subtracted from pixels and then divide them; they are on the
-    device where batches arrive.
+    device where batches arrive. resize: evaluation makes the shorter side so many times `side`, then cuts the middle.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Images(ABC, Generic[S]):
     mean: Tensor
     std: Tensor
     sha256: str
-    resize: ClassVar[float] = 1.0  # evaluation makes the shorter side so many times `side`, then cuts the middle square
+    resize: float = field(default=1.0, kw_only=True)
 
     @property
     @abstractmethod

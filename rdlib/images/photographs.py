@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from rdlib.errors import ConfigError, DataError
 from rdlib.files import digest
 from rdlib.images.dataset import Batches, Images
 from rdlib.images.decode import decoded
+from rdlib.images.normalisation import IMAGENET
 from rdlib.images.published import GET
 from rdlib.images.sources import SPLITS
 from rdlib.recipe import Recipe
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, per channel, in units of [0, 1]
+MEAN, STD = IMAGENET
 IMAGE_SIZE = 224
 RESIZE = 256 / 224  # evaluation: the shorter side before the centre crop, in units of the crop
 WORKERS = "RDLIB_WORKERS"  # environment variable
@@ -98,7 +99,7 @@ class Photographs(Images[Files]):
     folder: Path
     image_size: int
     workers: int
-    resize: ClassVar[float] = RESIZE
+    resize: float = field(default=RESIZE, kw_only=True)
 
     @property
     def side(self) -> int:
@@ -113,7 +114,7 @@ class Photographs(Images[Files]):
         return self.batches(Reader(self.folder, split, transform, f"{seed} {epoch}"), shares)
 
     def evaluation_batches(self, split: Files, batch_size: int, shard: Shard) -> Batches:
-        resize = v2.Resize(round(self.image_size * RESIZE), antialias=True)
+        resize = v2.Resize(round(self.image_size * self.resize), antialias=True)
         transform = v2.Compose([resize, v2.CenterCrop(self.image_size)])
         share = shard.of(range(len(split)))
         shares = (list(share[start : start + batch_size]) for start in range(0, len(share), batch_size))

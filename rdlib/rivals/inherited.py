@@ -78,9 +78,20 @@ def require_same_backbone(student: StagedResNet, teacher: StagedResNet) -> None:
 
 
 class Adopted(Supervised):
-    """A network trained elsewhere, which nothing here can train; `weights` is its file's SHA-256, twelve digits."""
+    """A network trained elsewhere, which nothing here can train; `weights` is its file's SHA-256, twelve digits.
 
-    def __init__(self, student: StagedResNet, *, weights: str = ""):
+    mean, std, resize: as it saw its images, where that is not the data set's own way (`images.normalisation.seen_as`).
+    """
+
+    def __init__(
+        self,
+        student: StagedResNet,
+        *,
+        weights: str = "",
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        resize: float | None = None,
+    ):
         raise ConfigError(
             f"this network was adopted from a file (SHA-256 {weights}...), not trained here: "
             "adopt that file again with `python -m rdlib adopt FILE`"

@@ -44,6 +44,17 @@ def teacher_of(run: Run, store: Store) -> Run | None:
     return source
 
 
+def images_of(run: Run, store: Store, device: str | torch.device = "cpu") -> Images[Any]:
+    """The images of a run, seen as by the adopted network that it is or that its teaching began with, if any."""
+    first = run
+    while (taught_by := teacher_of(first, store)) is not None:
+        first = taught_by
+    seen: dict[str, Any] = {k: v for k, v in first.options.items() if first.method == "Adopted" and k != "weights"}
+    if "resize" in seen:
+        seen["resize"] *= (run.recipe.image_size or 1) / (first.recipe.image_size or 1)
+    return load(run.dataset, device=device, image_size=run.recipe.image_size, **seen)
+
+
 def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
     """Networks and method of a run, initialised from its seed alone; the student first, so that every method starts a
     student of the same kind and seed from the same weights."""
@@ -54,6 +65,11 @@ def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method
             teacher = resnet(run.depth, num_classes, "all", run.width, run.stem)
         if teacher is not None:
             networks.append(teacher)
+            if run.method != "Transfer" and teacher.architecture.stem != run.stem:  # their maps would differ in size
+                raise ConfigError(
+                    f"the teacher's stem is {teacher.architecture.stem} and the student's {run.stem}: "
+                    f"give the run other_stem={teacher.architecture.stem!r}"
+                )
         make: Callable[..., Method] = METHODS[run.method]
         return make(*networks, **run.options)
 
@@ -79,7 +95,7 @@ def train(
         if device.type == "cuda":
             torch.cuda.set_device(device.index or 0)  # else loaders would open the first GPU as well
         forget_peak_memory(device)
-        images = load(run.dataset, device=device, image_size=run.recipe.image_size)
+        images = images_of(run, store, device)
         require_agreement({"run": run.id, "code": code_digest(), "images": images.sha256})
         require_same_images(run, store, images)
         method = build(run, store, len(images.classes))

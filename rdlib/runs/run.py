@@ -39,6 +39,7 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
     teacher: str | None = None
     conv: str = "plain"  # the student's; left out of the value where plain, so that older runs keep their id
+    other_stem: Stem | None = None  # of an adopted network and its students, where it is not the usual; else left out
 
     def __post_init__(self) -> None:
         require_choice("method", self.method, METHODS)
@@ -52,6 +53,9 @@ class Run:
             raise ConfigError(f"a run needs width >= 1 and a seed from 0, not {self.width} and {self.seed}")
         if not self.dataset.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {self.dataset!r}")
+        if self.other_stem is not None:
+            require_choice("stem", self.other_stem, get_args(Stem))
+            object.__setattr__(self, "other_stem", None if self.other_stem == self.usual_stem else self.other_stem)
         defaults = defaults_of(self.method)
         for name in self.options:
             require_choice(f"option of {self.method}", name, defaults or ["(it has none)"])
@@ -81,9 +85,13 @@ class Run:
         return self.options.get("regime") == "beside"
 
     @property
-    def stem(self) -> Stem:
+    def usual_stem(self) -> Stem:
         """Photographs get the ImageNet stem, small images the CIFAR one."""
         return "cifar" if self.recipe.image_size is None else "imagenet"
+
+    @property
+    def stem(self) -> Stem:
+        return self.other_stem or self.usual_stem
 
     def student(self, num_classes: int) -> StagedResNet:
         """The network that is taught, newly initialised from torch's global generator."""
@@ -93,7 +101,7 @@ class Run:
     def value(self) -> dict[str, Any]:
         """The run as JSON holds it."""
         value = asdict(self) | {"recipe": {k: v for k, v in asdict(self.recipe).items() if v is not None}}
-        return {k: v for k, v in value.items() if (k, v) != ("conv", "plain")}
+        return {k: v for k, v in value.items() if (k, v) not in (("conv", "plain"), ("other_stem", None))}
 
     @property
     def id(self) -> str:

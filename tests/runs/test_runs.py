@@ -41,6 +41,7 @@ OTHER: dict[str, Any] = {
     "options": {"quarter": True},
     "teacher": "ba9876543210",
     "conv": "dirac",
+    "other_stem": "imagenet",
 }
 OTHER_RECIPE: dict[str, Any] = {
     "epochs": 199,
