@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from rdlib.experiments.profiles import PROFILES
-from rdlib.runs.store import ROOT
+from rdlib.files import ROOT
 
 NOTEBOOK = "notebooks/04_table3_cifar.ipynb"
 

@@ -22,13 +22,14 @@ from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import DataError
 from rdlib.experiments.profiles import SMOKE
 from rdlib.experiments.rows import SETS
+from rdlib.files import RESULTS
 from rdlib.images.published import GET, IMAGENET
 from rdlib.images.sources import KNOWN
 from rdlib.measure.engines import ENGINES, TOLERANCES
 from rdlib.measure.latency_record import Settings
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Run
-from rdlib.runs.store import RESULTS, Store
+from rdlib.runs.store import Store
 from rdlib.runs.sweep import Outcome
 
 Command = Callable[..., tuple[int, str, str]]

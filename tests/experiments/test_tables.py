@@ -29,9 +29,10 @@ from rdlib.experiments.tables import (
     runs_of,
     table3,
 )
+from rdlib.files import RESULTS, ROOT
 from rdlib.paper.rendering import linked
 from rdlib.paper.statistics import difference, find
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 
 QUICK = PROFILES["quick"]
 

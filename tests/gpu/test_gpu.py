@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
-from rdlib.files import write
+from rdlib.files import DATA, write
 from rdlib.images import dataset as images
 from rdlib.images import load
 from rdlib.images.dataset import Dataset, Split
@@ -188,7 +188,7 @@ def prepared(make_dataset) -> Iterator[str]:
     name, data = "gpu-check", make_dataset(train=512, test=256, side=16)
     splits = {"train": data.train, "test": data.test}
     tensors = {f"{split}_{what}": getattr(of, what) for split, of in splits.items() for what in ("images", "labels")}
-    path = images.ROOT / f"{name}.safetensors"
+    path = DATA / f"{name}.safetensors"
     write(path, images.packed(tensors, data.classes))
     yield name
     path.unlink()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rdlib.distributed import Shard
-from rdlib.files import RESULTS, ROOT
+from rdlib.files import DATA, RESULTS, ROOT
 from rdlib.images import dataset as data
 from rdlib.images import load
 from rdlib.images.sources import EVALUATED
@@ -32,7 +32,7 @@ def test_digits_split_is_fixed(digits):
 def test_intervals_know_how_many_images_are_evaluated(name):
     """Of CIFAR where its files are; what is nowhere named has no floor, so every published data set is."""
     whole = name.partition("-")[0]
-    if whole != "digits" and not (data.ROOT / f"{whole}.safetensors").exists():
+    if whole != "digits" and not (DATA / f"{whole}.safetensors").exists():
         pytest.skip(f"{whole} is not here")
     found = load(name)
     assert {"test": len(found.test), "tune": len(found.tune)} == EVALUATED[name]

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from rdlib.errors import ConfigError, DataError
+from rdlib.files import DATA
 from rdlib.images import dataset as data
 from rdlib.images import load, prepare
 from rdlib.images.dataset import Dataset
@@ -121,7 +122,7 @@ def test_cifar100_has_twenty_coarse_classes_of_five() -> None:
     assert sorted([*first, *second]) == sorted(names)
     assert {"apple", "wolf", "bridge"} <= set(first)
     assert {"cloud", "tractor", "baby"} <= set(second)
-    path = data.ROOT / "cifar100.safetensors"
+    path = DATA / "cifar100.safetensors"
     if path.exists():
         with safe_open(path, "pt") as file:
             assert json.loads(file.metadata()["classes"]) == sorted(names)
@@ -171,7 +172,7 @@ def test_the_small_cifar_is_the_whole_one_halved(tmp_path) -> None:
 
 def test_real_small_cifar_is_that_of_every_machine() -> None:
     for name, sha256 in (("cifar10-small", "4ab918eaefde"), ("cifar100-small", "32dd3cfa377d")):
-        if not (data.ROOT / f"{DERIVED[name].whole}.safetensors").exists():
+        if not (DATA / f"{DERIVED[name].whole}.safetensors").exists():
             pytest.skip(f"{DERIVED[name].whole} is not prepared here")
         assert load(name).sha256.startswith(sha256)
 

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from rdlib.commands import measure as measure_command
 from rdlib.convolutions import fold
 from rdlib.errors import ConfigError, DeployError, RecordError
+from rdlib.files import ROOT
 from rdlib.measure import latency, speedup
 from rdlib.measure.candidates import Candidate
 from rdlib.measure.engines import AS_WRITTEN, Engine, choose
 from rdlib.measure.latency import interleave, measure
 from rdlib.measure.latency_record import Cell, LatencyRecord, Settings, next_path, records
 from rdlib.models import resnet
-from rdlib.runs.store import ROOT
 
 samples = st.lists(st.floats(0.1, 1e4), min_size=1, max_size=40)
 QUICK = Settings(repetitions=2, warmup=1)

@@ -19,8 +19,9 @@ from rdlib.commands.publish import PAGES, filled
 from rdlib.errors import ConfigError, NotebookError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.explorer.explorer import Explorer
+from rdlib.files import ROOT
 from rdlib.runs.provenance import code_digest
-from rdlib.runs.store import ROOT, Store, store_of
+from rdlib.runs.store import Store, store_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 import yaml
 
-from rdlib.runs.store import ROOT
+from rdlib.files import ROOT
 
 SITE = ROOT / ".ci" / "site"
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import digest, sha256_of
+from rdlib.files import RESULTS, ROOT, digest, sha256_of
 from rdlib.methods import JointRD
 from rdlib.recipe import IMAGENET_RECIPE, Recipe
 from rdlib.rivals.register import METHODS
@@ -24,7 +24,7 @@ from rdlib.runs import execute as experiment
 from rdlib.runs.execute import train
 from rdlib.runs.provenance import code_digest
 from rdlib.runs.run import Record, Run
-from rdlib.runs.store import RESULTS, ROOT, Store
+from rdlib.runs.store import Store
 from rdlib.train import evaluate
 
 MakeRun = Callable[..., Run]
