@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torchvision  # noqa: F401  what a record asks for, imported here rather than in every fork
 from faults.forked import BROKEN, before_each_touch, forked, kill_self, touches
 from faults.scale import WHOLE, some
 
+import rdlib.commands.main
 from rdlib.__main__ import main
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
@@ -118,7 +120,7 @@ def test_a_disk_that_is_full_half_way_is_one_sentence_and_loses_nothing(share, w
     largest = 2 * max(path.stat().st_size for path in reference.rglob("*") if path.is_file())  # a checkpoint has both
 
     def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * largest), resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(4096, int(share * largest)), resource.RLIM_INFINITY))
         work(tmp_path / "full")
 
     end = forked(limited)
