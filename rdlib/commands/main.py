@@ -158,6 +158,11 @@ def export(
     run_id: Annotated[str, typer.Argument(help="A run id; `show` lists them.")],
     to: Annotated[Path, typer.Option("--to", help="FILE.onnx, FILE.pt2 (torch.export) or FILE.pte (ExecuTorch).")],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise it, with training images as calibration.")] = False,
+    opset: Annotated[int | None, typer.Option(help="ONNX opset, 18 (the exporter's floor) to 26; default: 20.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="A fixed batch, 1 to 256, for compilers of static shapes; default: any (.pte: 1)."),
+    ] = None,
     store: StoreOption = RESULTS,
 ) -> None:
     """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
@@ -169,12 +174,12 @@ def export(
     from rdlib.runs.store import Store
 
     place = Store(store)
-    require_target(to, (".onnx",) if int8 else None)
+    require_target(to, opset, batch, int8)
     images = load(run.dataset, image_size=run.recipe.image_size)
     require_same_images(run, place, images)
     console.print(f"{run.id}  {run.label}")
     network = with_weights(run, place, console.print)
-    for line in deliver(network, images, to, int8, {"run": run.id}).lines():
+    for line in deliver(network, images, to, int8, {"run": run.id}, opset, batch).lines():
         console.print(line)
 
 
