@@ -5,8 +5,10 @@ Exit code 1: a run failed, that of `train` diverged, or a cell disagrees; 2: bad
 
 import errno
 import os
+import re
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +18,15 @@ from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
 from rdlib.commands.networks import publish
-from rdlib.commands.options import RESULTS, DeviceOption, StoreOption, console
+from rdlib.commands.options import RESULTS, DeviceOption, ExistingStoreOption, StoreOption, console, printable
 from rdlib.commands.sweep import sweep
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import ConfigError, RdlibError, RecordError
 from rdlib.experiments.profiles import profile
 from rdlib.recipe import PAPER_METHODS, PAPER_RECIPE, Recipe
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
-NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+HELP = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room")
+HELP |= dict.fromkeys((errno.EACCES, errno.EPERM), "let yourself read and write it") | {errno.EROFS: "write elsewhere"}
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -163,7 +166,7 @@ def export(
         int | None,
         typer.Option(help="A fixed batch, 1 to 256, for compilers of static shapes; default: any (.pte: 1)."),
     ] = None,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
 ) -> None:
     """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
     run = known_run(store, run_id)
@@ -189,9 +192,9 @@ app.command()(publish)
 @app.command()
 def show(
     run_id: Annotated[str | None, typer.Argument(help="A run id; without one, all are listed.")] = None,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
 ) -> None:
-    """Show one record, or list them all."""
+    """Show one record, or list them all; those that cannot be read are named at the end, with exit code 2."""
     if run_id is not None:
         path = record_path(store, run_id)
         if path is None:
@@ -201,21 +204,33 @@ def show(
         console.print(Record.read(path).to_json())
         return
     from rdlib.runs.progress import describe
+    from rdlib.runs.run import Record
     from rdlib.runs.store import Store
 
-    for record in Store(store).records():
+    unread = []
+    for path in Store(store).record_paths():
+        try:
+            record = Record.read(path)
+        except RecordError as error:
+            unread.append(str(error))
+            continue
         console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
+    if unread:
+        raise RecordError("\nerror: ".join(unread))
 
 
 @app.command()
-def tables(store: StoreOption = RESULTS) -> None:
-    """Render the records into tables/ and, for the published store, into the READMEs; trains nothing."""
+def tables(store: ExistingStoreOption = RESULTS) -> None:
+    """Render the records into tables/ and, for the published store, into the READMEs; trains nothing.
+
+    One record that cannot be read stops it before anything is written: a table would lack a seed and not say so.
+    """
     from rdlib.commands.known import write_index
     from rdlib.commands.publish import publish as render
     from rdlib.runs.store import Store
 
-    index = [write_index()] if store.resolve() == RESULTS.resolve() else []
-    for path in [*render(Store(store)), *index]:
+    rendered = render(Store(store))
+    for path in [*rendered, *([write_index()] if store.resolve() == RESULTS.resolve() else [])]:
         console.print(f"wrote {path.name}")
 
 
@@ -253,7 +268,12 @@ def reproduce(
 
 def run() -> None:
     """Run the command line; our own errors end in one sentence and an exit code. Raises KeyboardInterrupt."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for any name on any terminal
     try:
+        for before, word in pairwise(sys.argv):
+            if not word.strip() or re.fullmatch(r"--[\w-]+=\s*", word):
+                named = word.strip() or f"the word after {before if before != sys.argv[0] else 'rdlib'}"
+                raise ConfigError(f"{named} is empty (an unset shell variable?): give it a value or leave it out")
         app()
     except RdlibError as error:
         leave(f"error: {error}", 2)
@@ -264,7 +284,7 @@ def run() -> None:
     except ModuleNotFoundError as error:  # a GPU machine has what training needs, not more
         leave(f"error: this needs the package {error.name}, which is not installed: see pyproject.toml", 2)
     except OSError as error:
-        help = "make room or make it writable" if error.errno in NOT_WRITABLE else "correct it"
+        help = HELP.get(error.errno or 0, "correct it")
         where = f" ({Path(str(error.filename)).name})" if error.filename else ""
         leave(f"error: {error.strerror or error}{where}: {help}, then run the same command again", 2)
 
@@ -272,7 +292,7 @@ def run() -> None:
 def leave(sentence: str, code: int) -> None:
     """Print and exit; under torchrun at once, since an orderly end would wait for the other processes."""
     rank = os.environ.get("RANK")
-    print(sentence if rank is None else f"rank {rank}: {sentence}", file=sys.stderr, flush=True)
+    print(printable(sentence if rank is None else f"rank {rank}: {sentence}"), file=sys.stderr, flush=True)
     if rank is not None:
         os._exit(code)
     sys.exit(code)

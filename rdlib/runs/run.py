@@ -200,5 +200,5 @@ class Record:
                 raise RecordError(f"{named} holds run {run.id}, so a field of the run was changed: {restore}")
             diverged = Divergence(**body["diverged"]) if body["schema"] == SCHEMA_DIVERGED else None
             return cls(run, body["metrics"], body["history"], body["provenance"], diverged)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"{named} cannot be read ({error}): {restore}") from error

@@ -5,14 +5,15 @@ git-ignored). Weights made again that differ have their record in `repeated/` (g
 has a record and no weights. `results/` is the published store.
 """
 
+import hashlib
 import shlex
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import require_writable, sha256_of, whole, write
+from rdlib.files import require_writable, sha256_of, write
 from rdlib.models import StagedResNet
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Record, Run
@@ -44,9 +45,13 @@ class Store:
         path = self.record_path(run)
         return Record.read(path) if path.exists() else None
 
+    def record_paths(self) -> list[Path]:
+        """Where the records of the store are."""
+        return sorted(self.root.glob("runs/*/*.json"))
+
     def records(self) -> list[Record]:
         """Every record of the store."""
-        return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
+        return [Record.read(path) for path in self.record_paths()]
 
     def run(self, dataset: str | None, run_id: str) -> Run:
         """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""
@@ -117,9 +122,9 @@ class Store:
                 self.weights_path(run).unlink(missing_ok=True)  # whose record somebody deleted
                 write(self.record_path(run), record.to_json())
             return old or record
-        with whole(self.weights_path(run)) as temporary:
-            save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
-            record.provenance["weights_sha256"] = sha256_of(temporary)
+        weights = save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})  # save_file's are mode 0600
+        write(self.weights_path(run), weights)
+        record.provenance["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         if old is None:
             write(self.record_path(run), record.to_json())
         elif old.provenance["weights_sha256"] != record.provenance["weights_sha256"]:

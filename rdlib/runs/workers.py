@@ -205,7 +205,7 @@ def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Cr
         socket.create_connection(parse_host_port(parse_address(address)[1]), timeout=10).close()
         client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
+        raise ConfigError(f"no Dask scheduler answers at {address}: start one as rdlib/README.md does") from error
     with client:
         require_equal_workers(client, sorted({run.dataset for run in runs}), store)
         threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]
