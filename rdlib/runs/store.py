@@ -6,6 +6,7 @@ has a record and no weights. `results/` is the published store.
 """
 
 import hashlib
+import os
 import shlex
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def store_of(store: Path | str | None, new: bool = False) -> Store:
     if store is None:
         return Store()
     named = str(store).strip()
-    there = [path for path in (Path(named), ROOT / named) if named and path.is_dir()]
+    there = [path for path in (Path(named), ROOT / named) if named and os.path.isdir(path)]
     if not named or not (there or new):
         raise ConfigError(
             f"there is no folder of records {named or '(the name is empty)'}: correct the parameter store, "
