@@ -262,6 +262,8 @@ def reproduce(
     from rdlib.commands.reproduce import reproduce as run_reproduction
     from rdlib.runs.store import Store
 
+    if jobs is not None and jobs < 1:  # before a store is touched
+        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if not run_reproduction(profile_name, seeds, jobs, Store(RESULTS), Store(store), console.print):
         raise typer.Exit(1)
 

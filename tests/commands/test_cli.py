@@ -108,6 +108,13 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["data", "prepare", "cifar10-small"], "cifar10 at half its side and needs no preparation of its own: prepare"),
         (["data", "prepare", "../mine"], "letters, digits"),
         (["measure", "latency", "--threads", "100000"], "100000 threads on "),
+        (["reproduce", "quick", "--jobs", "0"], "--jobs needs at least 1, not 0"),
+        (["train", "--width", "100000000"], "4096 >= width >= 1"),
+        (
+            ["train", "--crop-padding", "1000000000"],
+            "crop_padding 1000000000 is more than the 16 pixels of digits's side",
+        ),
+        (["train", "--cutout", "17"], "cutout 17 is more than the 16 pixels of digits's side"),
         (["measure", "latency", "--threads", "0"], "must all be at least 1"),
         (["measure", "latency", "--batch", "10000000000"], "are at most 1024: choose less"),
         (["measure", "latency", "--repetitions", "10000000000"], "are at most 1024: choose less"),
