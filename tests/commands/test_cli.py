@@ -312,8 +312,10 @@ main()
 )
 def test_an_interrupt_during_imports_is_one_sentence_too(how, module, tmp_path):
     code = INTERRUPTING.format(module=module, how=how)
-    arguments = [sys.executable, "-c", code, "sweep", "quick", "--list", "--store", str(tmp_path)]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    (tmp_path / "interrupting.py").write_text(code)
+    arguments = [sys.executable, "-m", "interrupting", "sweep", "quick", "--list", "--store", str(tmp_path)]
+    there = os.environ | {"PYTHONPATH": str(options.RESULTS.parent)}
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=there)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
 
 
