@@ -59,6 +59,8 @@ def require_writable(path: Path) -> None:
     """Raise OSError now rather than after hours, where a file of that name could not be written."""
     if path.is_dir():
         raise IsADirectoryError(21, "it is a folder: name a file in it", path.name)
+    if path.exists() and not (path.is_file() and path.stat().st_mode & 0o222):  # which os.replace would replace
+        raise PermissionError(13, "it is read-only or no plain file", path.name)
     with contextlib.suppress(FileNotFoundError):
         path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):  # without a name, so that no kill leaves it behind

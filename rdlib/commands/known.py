@@ -30,8 +30,6 @@ def record_path(store: Path, run_id: str) -> Path | None:
 
 def known_run(store: Path, run_id: str) -> "Run":
     """The run of that id: of a record, or of a profile's tables. Raises ConfigError where neither has it."""
-    if not run_id:
-        raise ConfigError("the run id is empty (an unset shell variable?): `show` and `sweep PROFILE --list` list them")
     path = record_path(store, run_id)
     if path is not None:
         from rdlib.runs.run import Record

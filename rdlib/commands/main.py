@@ -5,7 +5,9 @@ Exit code 1: a run failed, that of `train` diverged, or a cell disagrees; 2: bad
 
 import errno
 import os
+import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,15 +17,16 @@ from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
 from rdlib.commands.networks import publish
-from rdlib.commands.options import DeviceOption, StoreOption, console
+from rdlib.commands.options import DeviceOption, ExistingStoreOption, StoreOption, console, printable
 from rdlib.commands.sweep import sweep
 from rdlib.commands.train import train
-from rdlib.errors import ConfigError, RdlibError
+from rdlib.errors import ConfigError, RdlibError, RecordError
 from rdlib.experiments.profiles import profile
 from rdlib.files import NOTEBOOKS, RESULTS
 
 # A command imports what it needs when it runs, so that `--help` and a mistyped word need not wait seconds for torch.
-NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+HELP = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room")
+HELP |= dict.fromkeys((errno.EACCES, errno.EPERM), "let yourself read and write it") | {errno.EROFS: "write elsewhere"}
 SEEN = "Three numbers such as 0.5,0.5,0.5, or imagenet or none"
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
@@ -70,7 +73,12 @@ def export(
     run_id: Annotated[str, typer.Argument(help="A run id; `show` lists them.")],
     to: Annotated[Path, typer.Option("--to", help="FILE.onnx, FILE.pt2 (torch.export) or FILE.pte (ExecuTorch).")],
     int8: Annotated[bool, typer.Option("--int8", help="Quantise it, with training images as calibration.")] = False,
-    store: StoreOption = RESULTS,
+    opset: Annotated[int | None, typer.Option(help="ONNX opset, 18 (the exporter's floor) to 26; default: 20.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="A fixed batch, 1 to 256, for compilers of static shapes; default: any (.pte: 1)."),
+    ] = None,
+    store: ExistingStoreOption = RESULTS,
 ) -> None:
     """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
     run = known_run(store, run_id)
@@ -80,12 +88,12 @@ def export(
     from rdlib.runs.store import Store
 
     place = Store(store)
-    require_target(to, (".onnx",) if int8 else None)
+    require_target(to, opset, batch, int8)
     images = images_of(run, place)
     require_same_images(run, place, images)
     console.print(f"{run.id}  {run.label}")
     network = with_weights(run, place, console.print)
-    for line in deliver(network, images, to, int8, {"run": run.id}).lines():
+    for line in deliver(network, images, to, int8, {"run": run.id}, opset, batch).lines():
         console.print(line)
 
 
@@ -95,9 +103,9 @@ app.command()(publish)
 @app.command()
 def show(
     run_id: Annotated[str | None, typer.Argument(help="A run id; without one, all are listed.")] = None,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
 ) -> None:
-    """Show one record, or list them all."""
+    """Show one record, or list them all; those that cannot be read are named at the end, with exit code 2."""
     if run_id is not None:
         path = record_path(store, run_id)
         if path is None:
@@ -107,21 +115,33 @@ def show(
         console.print(Record.read(path).to_json())
         return
     from rdlib.runs.progress import describe
+    from rdlib.runs.run import Record
     from rdlib.runs.store import Store
 
-    for record in Store(store).records():
+    unread = []
+    for path in Store(store).record_paths():
+        try:
+            record = Record.read(path)
+        except RecordError as error:
+            unread.append(str(error))
+            continue
         console.print(f"{record.run.id}  {record.run.label}: {describe(record)}")
+    if unread:
+        raise RecordError("\nerror: ".join(unread))
 
 
 @app.command()
-def tables(store: StoreOption = RESULTS) -> None:
-    """Render the records into tables/ and, for the published store, into the READMEs; trains nothing."""
+def tables(store: ExistingStoreOption = RESULTS) -> None:
+    """Render the records into tables/ and, for the published store, into the READMEs; trains nothing.
+
+    One record that cannot be read stops it before anything is written: a table would lack a seed and not say so.
+    """
     from rdlib.commands.known import write_index
     from rdlib.commands.publish import publish as render
     from rdlib.runs.store import Store
 
-    index = [write_index()] if store.resolve() == RESULTS.resolve() else []
-    for path in [*render(Store(store)), *index]:
+    rendered = render(Store(store))
+    for path in [*rendered, *([write_index()] if store.resolve() == RESULTS.resolve() else [])]:
         console.print(f"wrote {path.name}")
 
 
@@ -154,13 +174,20 @@ def reproduce(
     from rdlib.commands.reproduce import reproduce as run_reproduction
     from rdlib.runs.store import Store
 
+    if jobs is not None and jobs < 1:  # before a store is touched
+        raise ConfigError(f"--jobs needs at least 1, not {jobs}")
     if not run_reproduction(profile_name, seeds, jobs, Store(RESULTS), Store(store), console.print):
         raise typer.Exit(1)
 
 
 def run() -> None:
     """Run the command line; our own errors end in one sentence and an exit code. Raises KeyboardInterrupt."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # for any name on any terminal
     try:
+        for before, word in pairwise(sys.argv):
+            if not word.strip() or re.fullmatch(r"--[\w-]+=\s*", word):
+                named = word.strip() or f"the word after {before if before != sys.argv[0] else 'rdlib'}"
+                raise ConfigError(f"{named} is empty (an unset shell variable?): give it a value or leave it out")
         app()
     except RdlibError as error:
         leave(f"error: {error}", 2)
@@ -171,7 +198,7 @@ def run() -> None:
     except ModuleNotFoundError as error:  # a GPU machine has what training needs, not more
         leave(f"error: this needs the package {error.name}, which is not installed: see pyproject.toml", 2)
     except OSError as error:
-        help = "make room or make it writable" if error.errno in NOT_WRITABLE else "correct it"
+        help = HELP.get(error.errno or 0, "correct it")
         where = f" ({Path(str(error.filename)).name})" if error.filename else ""
         leave(f"error: {error.strerror or error}{where}: {help}, then run the same command again", 2)
 
@@ -179,7 +206,7 @@ def run() -> None:
 def leave(sentence: str, code: int) -> None:
     """Print and exit; under torchrun at once, since an orderly end would wait for the other processes."""
     rank = os.environ.get("RANK")
-    print(sentence if rank is None else f"rank {rank}: {sentence}", file=sys.stderr, flush=True)
+    print(printable(sentence if rank is None else f"rank {rank}: {sentence}"), file=sys.stderr, flush=True)
     if rank is not None:
         os._exit(code)
     sys.exit(code)

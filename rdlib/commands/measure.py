@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rdlib.commands.options import ProfileArgument, StoreOption, console
+from rdlib.commands.options import ExistingStoreOption, ProfileArgument, StoreOption, console
 from rdlib.experiments.profiles import profile
 from rdlib.files import RESULTS
 
@@ -85,7 +85,7 @@ def measure_latency(
 @measure_app.command("int8")
 def measure_int8(
     profile_name: ProfileArgument,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/int8-PROFILE.json.")] = None,
 ) -> None:
     """Top-1 before and after int8 quantisation of every ResNet, plain and JointRD network whose weights are here."""
@@ -102,7 +102,7 @@ def measure_int8(
 @measure_app.command("teaching")
 def measure_teaching(
     profile_name: ProfileArgument,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/teaching-PROFILE.json.")] = None,
 ) -> None:
     """Train the ResNet, plain and JointRD networks of a profile again and record which path teaches which stage."""
@@ -119,7 +119,7 @@ def measure_teaching(
 @measure_app.command("paths")
 def measure_paths(
     profile_name: ProfileArgument,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
     to: Annotated[
         Path | None, typer.Option(help="The record; default: STORE/measured/paths-PROFILE.safetensors.")
     ] = None,
@@ -137,7 +137,7 @@ def measure_paths(
 @measure_app.command("rivals")
 def measure_rivals(
     profile_name: ProfileArgument,
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
     to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/rivals-PROFILE.json.")] = None,
 ) -> None:
     """What every rival costs to train and to run; leave the machine alone meanwhile, for this times."""

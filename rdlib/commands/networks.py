@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rdlib.commands.options import StoreOption, console
+from rdlib.commands.options import ExistingStoreOption, console
 from rdlib.errors import ConfigError
 from rdlib.files import RESULTS
 
@@ -16,7 +16,7 @@ def publish(
         typer.Argument(help="Which, e.g. digits-plain-50-jointrd, or all of a data set, e.g. digits; default: all."),
     ] = None,
     to: Annotated[Path, typer.Option("--to", help="Folder of the published networks.")] = RESULTS / "published",
-    store: StoreOption = RESULTS,
+    store: ExistingStoreOption = RESULTS,
 ) -> None:
     """Publish trained networks of a store, in half precision where their accuracy stays; trains nothing.
 

@@ -4,24 +4,80 @@ import ast
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from rdlib.errors import ConfigError, NotebookError
+from rdlib.errors import ConfigError, NotebookError, require_choice
+from rdlib.experiments.profiles import profile
 from rdlib.files import NOTEBOOKS
+from rdlib.runs.store import store_of
 
 
-def refuse_unknown(namespace: Mapping[str, Any], *known: str) -> None:
+def refuse_unknown(namespace: MutableMapping[str, Any], *known: str) -> None:
     """Called in a notebook as `refuse_unknown(globals(), "profile", ...)`, where papermill may have set parameters.
 
-    papermill injects a mistyped parameter with no more than a warning; here it ends in a ConfigError.
+    papermill injects a mistyped parameter with no more than a warning, and any word as a value; here both end in a
+    ConfigError before anything is done. The words true and false become the values.
     """
     injected = [source for source in namespace.get("In", ()) if source.startswith("# Parameters\n")]
     for node in (node for source in injected for node in ast.parse(source).body):
         for name in (target.id for target in getattr(node, "targets", ()) if isinstance(target, ast.Name)):
             if name not in known:
                 raise ConfigError(f"this notebook has no parameter {name!r}: choose from {', '.join(known)}")
+    for name in (name for name in known if name in namespace):
+        value = namespace[name]
+        if isinstance(value, str):
+            namespace[name] = value = {"true": True, "false": False}.get(value.strip().lower(), value)
+            if not str(value).strip():
+                raise ConfigError(f"the parameter {name} is empty (an unset shell variable?): give a value, or None")
+        if name in RULES:
+            wanted, fits = RULES[name]
+            if not fits(value):
+                raise ConfigError(f"the parameter {name} is {wanted}, not {value!r}: correct it")
+    given = {name: namespace[name] for name in known if name in namespace}
+    if "profile" in given:
+        chosen = profile(given["profile"])
+        require_choice("seed", given.get("seed", chosen.seeds[0]), chosen.seeds)
+    if "store" in given:
+        store_of(given["store"], new=given.get("recompute", False))
+    if "architecture" in given:
+        from torchvision import models  # two seconds
+
+        classifiers = [name for name in models.list_models(module=models) if "resne" in name]
+        require_choice("architecture", given["architecture"], classifiers)
+
+
+def whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def path_or_none(value: object) -> bool:
+    return value is None or isinstance(value, str | Path)
+
+
+def can_hold(value: Any) -> bool:
+    """Whether it is None, or a folder where files can be written, or one that can be made."""
+    if value is None or not path_or_none(value):
+        return value is None
+    path = Path(value).absolute()
+    there = next(one for one in (path, *path.parents) if os.path.exists(one))
+    return os.path.isdir(there) and os.access(there, os.W_OK)
+
+
+# What parameters can be, by name: one name means the same in every notebook.
+RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "profile": ("the name of a profile", lambda value: isinstance(value, str)),
+    "recompute": ("True or False", lambda value: isinstance(value, bool)),
+    "seed": ("a whole number from 0", lambda value: whole(value, 0, 2**40 - 1)),
+    "store": ("a folder, or None", path_or_none),
+    "folder": ("a folder, or None", path_or_none),
+    "weights": ("a file, or None", path_or_none),
+    "here": ("a folder that can be written to, or None", can_hold),
+    "image_size": ("a whole number from 1 to 4096, or None", lambda value: value is None or whole(value, 1, 4096)),
+    "epochs": ("a whole number from 1 to 10000", lambda value: whole(value, 1, 10_000)),
+    "learning_rate": ("above 0 and at most 100", lambda value: type(value) in (int, float) and 0 < value <= 100),
+}
 
 
 def parameters_of(notebook: Path) -> list[str]:

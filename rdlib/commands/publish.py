@@ -1,5 +1,6 @@
 """Render the published records: results/tables/*.csv, the tables in the READMEs, and the figure. Trains nothing."""
 
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -136,28 +137,29 @@ def to_fill(command: str) -> pd.DataFrame:
 
 
 def publish(store: Store) -> list[Path]:
-    """Write every table and the figure of depths, and for the published store the READMEs; returns what was written."""
-    folder = store.root / "tables"
-    written = []
+    """Write every table and the figure of depths, and for the published store the READMEs; returns what was written.
+
+    All is rendered before anything is written. Raises RecordError where a record cannot be read or a file not written.
+    """
+    folder, picture = store.root / "tables", io.BytesIO()
+    tables = [(of, name) for of in PROFILES.values() for name in TABLES | NAMED]
+    shown = [(of, name) for of, name in [*tables, (TWENTY_EPOCHS, "controls")] if rows_of(of, name)]
+    content: dict[Path, str | bytes] = {
+        folder / f"table_{name}_{of.name}.csv": frame(of, name, store).to_csv(index=False) for of, name in shown
+    }
+    for what, name in MEASURED_TABLES.items():
+        content[folder / f"{name}.csv"] = measured_table(what, store).to_csv(index=False)
+    deep = figures.against_depth(rows_of(PROFILES["quick"], "depth"), store)
+    deep.savefig(picture, metadata={"Software": None})
+    content[folder / "depth.png"] = picture.getvalue()
+    pages = PAGES if store.root.resolve() == RESULTS.resolve() else {}  # they tell of the published store alone
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tables = [(of, name) for of in PROFILES.values() for name in TABLES | NAMED]
-        for of, name in [*tables, (TWENTY_EPOCHS, "controls")]:
-            if rows_of(of, name):
-                path = folder / f"table_{name}_{of.name}.csv"
-                write(path, frame(of, name, store).to_csv(index=False))
-                written.append(path)
-        for what, name in MEASURED_TABLES.items():
-            path = folder / f"{name}.csv"
-            write(path, measured_table(what, store).to_csv(index=False))
-            written.append(path)
-        deep = figures.against_depth(rows_of(PROFILES["quick"], "depth"), store)
-        deep.savefig(folder / "depth.png", metadata={"Software": None})
-        pages = PAGES if store.root.resolve() == RESULTS.resolve() else {}  # they tell of the published store alone
         for name, notebooks in pages.items():
-            write(ROOT / name, filled((ROOT / name).read_text(), store, notebooks))
+            content[ROOT / name] = filled((ROOT / name).read_text(), store, notebooks)
+        for path, one in content.items():
+            write(path, one)
     except OSError as error:
         raise RecordError(
             f"cannot write the tables ({error.strerror}): make results/ and the READMEs writable"
         ) from error
-    return [*written, folder / "depth.png", *(ROOT / name for name in pages)]
+    return list(content)

@@ -30,7 +30,8 @@ def sweep(
         bool, typer.Option("--list", help="Show every run and whether it is done; train nothing.")
     ] = False,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers train, e.g. tcp://host:8786.")
+        str | None,
+        typer.Option(help="A Dask scheduler whose workers train, e.g. tcp://host:8786; who reaches it runs any code."),
     ] = None,
     store: StoreOption = RESULTS,
     device: DeviceOption = None,

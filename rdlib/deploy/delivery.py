@@ -1,5 +1,6 @@
 """From a trained network to a verified file, and a short report on it."""
 
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from rdlib.convolutions import fold
 from rdlib.deploy import planner
-from rdlib.deploy.export import OPSET, Deployed, Verification, explained, export, require_target, verify
+from rdlib.deploy.export import Deployed, Verification, explained, export, require_target, verify
 from rdlib.deploy.graph import Graph
 from rdlib.deploy.quantize import quantize
 from rdlib.distributed import Shard
@@ -25,22 +26,28 @@ from rdlib.train import evaluate
 COMPARED = 500  # test images on which file and network are compared
 CALIBRATION = 256  # training images from which int8 ranges are read
 BATCH = 64
+LOSS = 1.0  # points of top-1, beyond one binomial standard error, above which a report warns of int8
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A file and what was found out about it; accuracies are top-1 in percent on the whole test split."""
+    """A file and what was found out about it; accuracies are top-1 in percent on the whole test split of `tested`
+    images. batch: what the file is fixed to, or None."""
 
     path: Path
     network_top1: float
     file_top1: float
     verification: Verification
     int8: Verification | None
+    tested: int
+    batch: int | None
 
     def lines(self) -> list[str]:
         """The report, a line a fact."""
         kind, before = ("int8", "before quantisation ") if self.int8 else ("float32", "")
         found = [f"{self.path.name}: {size(self.path.stat().st_size)}, {kind}"]
+        if self.batch is not None:
+            found.append(f"batch: exactly {self.batch} a pass")
         written = self.int8 or self.verification  # int8 has other operators, and a runtime other fusions
         if self.verification.graph and written.graph:
             found += [*described(written.graph, self.verification.graph), additions(written)]
@@ -51,19 +58,33 @@ class Delivery:
         )
         if self.int8:
             found.append(f"int8 {compared}: equal top-1 on {self.int8.equal_top1}")
-        return [*found, f"test top-1: network {self.network_top1:.2f} %, this file {self.file_top1:.2f} %"]
+        found.append(f"test top-1: network {self.network_top1:.2f} %, this file {self.file_top1:.2f} %")
+        return found + ([self.loss()] if self.int8 else [])
+
+    def loss(self) -> str:
+        """What int8 cost, and whether that is more than LOSS beyond the standard error of the network's accuracy (with
+        a right and a wrong image added, so that 100 % has one too)."""
+        share = (self.network_top1 / 100 * self.tested + 1) / (self.tested + 2)
+        bound = LOSS + 100 * math.sqrt(share * (1 - share) / self.tested)
+        change = f"int8 changes top-1 by {self.file_top1 - self.network_top1:+.2f} points"
+        if self.network_top1 - self.file_top1 <= bound:
+            return change
+        allowed = f"{LOSS:g} beyond the binomial error of {self.tested} images"
+        return f"WARNING: {change}, a loss above {bound:.2f} ({allowed}): deploy the float32 file instead"
 
 
 def described(written: Graph, float32: Graph) -> list[str]:
     """Signature and operators of a file, and what its network costs in float32."""
     ends = (written.shapes[written.input][1:], written.shapes[written.output][1:])
-    taken, given = (" x ".join(["N", *map(str, shape)]) for shape in ends)
+    images = f"{float32.batch} images" if float32.batch > 1 else "one image"
+    taken, given = (" x ".join([str(written.batch) if written.fixed else "N", *map(str, shape)]) for shape in ends)
     peaks = ", ".join(f"{size(planner.plan(float32, name).peak)} ({name})" for name in planner.EXECUTORS)
     return [
-        f"input {written.input} [{taken}] float32, normalised; output {written.output} [{given}]; ONNX opset {OPSET}",
+        f"input {written.input} [{taken}] float32, normalised; output {written.output} [{given}]; "
+        f"ONNX opset {written.opset}",
         f"operators: {', '.join(f'{count} {name}' for name, count in written.operators.items())}",
-        f"{float32.parameters:,} parameters, {float32.macs:,} multiply-additions an image",
-        f"feature maps of one image, float32: {size(planner.traffic(float32))} written; planned peak {peaks}",
+        f"{float32.parameters:,} parameters, {float32.macs // float32.batch:,} multiply-additions an image",
+        f"feature maps of {images}, float32: {size(planner.traffic(float32))} written; planned peak {peaks}",
     ]
 
 
@@ -85,30 +106,37 @@ def additions(verification: Verification) -> str:
 
 
 def deliver(
-    network: StagedResNet, images: Images[Any], to: Path, int8: bool = False, about: Mapping[str, Any] | None = None
+    network: StagedResNet,
+    images: Images[Any],
+    to: Path,
+    int8: bool = False,
+    about: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    batch: int | None = None,
 ) -> Delivery:
     """Fold a trained network, export it to `to`, verify it on test images, with int8 quantise it, and evaluate it.
 
     int8: `to` is an ONNX file; ranges come from evenly spaced training images. An ONNX file carries the classes, the
-    mean and deviation that normalise its images, and `about`. Raises DeployError where anything fails; no file is left
-    that was not verified.
+    mean and deviation that normalise its images, and `about`. opset, batch: as of `export`. Raises DeployError where
+    anything fails and ConfigError for another opset or batch; no file is left that was not verified.
     """
-    require_target(to)
+    require_target(to, opset, batch, int8)
     facts = {"dataset": images.name, "classes": images.classes, "side": images.side}
     facts |= {"resize": images.resize, "mean": images.mean.tolist(), "std": images.std.tolist(), **(about or {})}
     folded = fold(network.eval())
     test = batches(images, images.test, COMPARED)
     with tempfile.TemporaryDirectory() as folder:
-        file = export(folded, Path(folder) / to.name, images.side, facts)
+        file = export(folded, Path(folder) / to.name, images.side, facts, opset, batch)
         verification, compared = verify(network, file, test), None
         if int8:
             quantize(file, file, batches(images, images.train, CALIBRATION))
             compared = verify(network, file, test, tolerance=None)
         before = evaluate(network, images, images.test).top1
-        after = evaluate(Deployed(file), images, images.test).top1
+        deployed = Deployed(file)
+        after = evaluate(deployed, images, images.test).top1
         with explained(to), whole(to) as temporary:
             shutil.copyfile(file, temporary)
-    return Delivery(to, before, after, verification, compared)
+    return Delivery(to, before, after, verification, compared, len(images.test), deployed.batch)
 
 
 def batches(images: Images[Any], split: Any, count: int) -> list[Tensor]:

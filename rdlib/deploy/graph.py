@@ -27,13 +27,23 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Operators in the order of execution, and the shapes of all feature maps for one batch size."""
+    """Operators in the order of execution, and the shapes of all feature maps for one batch size.
+
+    opset: ONNX's operator set, 0 where it is no file. fixed: whether the file takes no other batch.
+    """
 
     nodes: tuple[Node, ...]
     shapes: dict[str, tuple[int, ...]]
     input: str
     output: str
     parameters: int
+    opset: int = 0
+    fixed: bool = False
+
+    @property
+    def batch(self) -> int:
+        """Images that the shapes are of."""
+        return self.shapes[self.input][0]
 
     def bytes(self, feature_map: str) -> int:
         """Size in float32."""
@@ -67,7 +77,7 @@ def load_onnx(path: Path) -> "ModelProto":
 
 
 def read_graph(path: Path, batch: int = 1) -> Graph:
-    """Read an ONNX file for a batch size.
+    """Read an ONNX file for a batch size, or for its own where it has a fixed one.
 
     Shapes and multiply-additions are known for standard operators; those that a runtime invented have none. Raises
     DeployError for a file that is no ONNX network with one input and one output.
@@ -81,9 +91,12 @@ def read_graph(path: Path, batch: int = 1) -> Graph:
     if len(inputs) != 1 or len(graph.output) != 1:
         has = f"{len(inputs)} and {len(graph.output)}"
         raise DeployError(f"a network with one input and one output is needed, this has {has}")
-    inputs[0].type.tensor_type.shape.dim[0].dim_value = batch
-    fixed = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    first = inputs[0].type.tensor_type.shape.dim[0]
+    fixed = first.dim_value > 0
+    first.dim_value = first.dim_value or batch
+    sized = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    opset = next(entry.version for entry in model.opset_import if not entry.domain)
     values = [*inferred.input, *inferred.value_info, *inferred.output]
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
     indices = onnx.TensorProto.INT64  # of shapes and axes
@@ -98,4 +111,4 @@ def read_graph(path: Path, batch: int = 1) -> Graph:
         if node.op_type in ("Conv", "Gemm") and written in shapes:  # weights [out, in / groups, kh, kw] or [out, in]
             macs = math.prod(shapes[written]) * math.prod(weights[node.input[1]][1:])
         nodes.append(Node(node.name or written, node.op_type, maps, written, macs))
-    return Graph(tuple(nodes), shapes, inputs[0].name, graph.output[0].name, parameters)
+    return Graph(tuple(nodes), shapes, inputs[0].name, graph.output[0].name, parameters, opset, fixed)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from rdlib.deploy.export import INPUT, about_of, explained, quiet, session
+from rdlib.deploy.export import explained, in_batches, quiet
 from rdlib.deploy.graph import load_onnx
+from rdlib.deploy.kinds import INPUT, about_of, finished, fixed, session
 from rdlib.errors import DeployError
-from rdlib.files import whole
+from rdlib.files import write
 from rdlib.runs.provenance import processor
 
 
@@ -33,7 +34,7 @@ def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
 
     about_of(path)
     source, batches = load_onnx(path), list(calibration)
-    wanted = session(path).get_inputs()[0].shape[1:]
+    size, *wanted = session(path).get_inputs()[0].shape
     if not sum(map(len, batches)):
         raise DeployError("the calibration set is empty: give some hundred training images")
     for images in batches:
@@ -41,24 +42,30 @@ def quantize(path: Path, to: Path, calibration: Iterable[Tensor]) -> Path:
             raise DeployError(f"calibration images are {list(images.shape[1:])}, the network takes {wanted}")
         if not images.isfinite().all():
             raise DeployError("a calibration image holds a value that is not finite: normalise as in training")
-    feeds = iter([{INPUT: images.cpu().float().contiguous().numpy()} for images in batches])
+    parts = [part for images in batches for part in in_batches(images, fixed(size))]
+    feeds = iter([{INPUT: images.cpu().float().contiguous().numpy()} for images in parts])
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
             return next(feeds, None)
 
-    with tempfile.TemporaryDirectory() as folder, explained(to), whole(to) as temporary, quiet():
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(path, prepared)
-        quantize_static(
-            *(prepared, temporary, Reader()),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            reduce_range=saturates(),
-        )
-        model = onnx.load(temporary)
-        onnx.helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props})
-        onnx.save(model, temporary)
+    with tempfile.TemporaryDirectory() as folder, explained(to), quiet():
+        prepared, quantized = (Path(folder) / f"{name}.onnx" for name in ("prepared", "quantized"))
+        try:
+            quant_pre_process(path, prepared)
+            quantize_static(
+                *(prepared, quantized, Reader()),
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                reduce_range=saturates(),
+            )
+            model = onnx.load(quantized)
+        except OSError:
+            raise
+        except Exception as error:  # each part of the tool has its own for a file that another left incomplete
+            why = f"{type(error).__name__}): is there room for temporary files (TMPDIR)?"
+            raise DeployError(f"{path.name} cannot be quantised ({why}") from error
+        write(to, finished(model, {entry.key: entry.value for entry in source.metadata_props}))
     return to
 
 

@@ -6,8 +6,8 @@ test compares them. Operators are named as torchvision names the modules: `layer
 
 import math
 
-from rdlib.deploy.export import INPUT, OUTPUT
 from rdlib.deploy.graph import Graph, Node
+from rdlib.deploy.kinds import INPUT, OUTPUT
 from rdlib.errors import ConfigError
 from rdlib.models import BLOCKS, Architecture
 

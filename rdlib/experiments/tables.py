@@ -6,18 +6,17 @@ Nothing here is typed by hand: our numbers come from records, reported ones from
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rdlib.errors import RecordError, require_choice
+from rdlib.errors import require_choice
 from rdlib.experiments import comparisons, fair
 from rdlib.experiments import transfers as transfer_rows
 from rdlib.experiments.comparisons import AT_HIGH_RATE, HIGH_RATE, at_high_rate
 from rdlib.experiments.controls import controls
+from rdlib.experiments.handwritten import paper
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, TAUGHT, Row, listed, make_row, three_rows
 from rdlib.files import RESULTS, ROOT
@@ -175,15 +174,6 @@ def records_of(row: Row, store: Store) -> list[Record]:
 
 def cell(row: Row, store: Store) -> Cell:
     return Cell.of(ended(row, store), len(row.runs))
-
-
-@cache
-def paper(path: Path = RESULTS / "paper.csv") -> pd.DataFrame:
-    """The reported values, by id, each with its source."""
-    try:
-        return pd.read_csv(path, index_col="id")
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path.name} with the reported values cannot be read: restore it from git") from error
 
 
 def reported(row: Row) -> float | None:

@@ -156,6 +156,11 @@ class Dataset(Images[Split]):
             raise ConfigError(
                 f"image_size is for folders of photographs, {self.name} holds images of one size: leave it out"
             )
+        for what, pixels in (("crop_padding", recipe.crop_padding), ("cutout", recipe.cutout or 0)):
+            if pixels > self.side:
+                raise ConfigError(
+                    f"{what} {pixels} is more than the {self.side} pixels of {self.name}'s side: lower it"
+                )
 
 
 def repeated(images: Dataset) -> int:

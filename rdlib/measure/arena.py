@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from rdlib.convolutions import require_folded
-from rdlib.deploy.export import INPUT, quiet
+from rdlib.deploy.export import quiet
+from rdlib.deploy.kinds import INPUT
 from rdlib.errors import DeployError
 
 REQUESTED, CHANGE = "mem_bytes_requested_in_use", "mem_requested_in_use_delta"

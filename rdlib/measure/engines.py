@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rdlib.convolutions import require_folded
-from rdlib.deploy.export import INPUT, export, quiet, session
+from rdlib.deploy.export import export, quiet
+from rdlib.deploy.kinds import INPUT, session
 from rdlib.errors import DeployError, RdlibError
 
 if TYPE_CHECKING:

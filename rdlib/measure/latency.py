@@ -4,6 +4,7 @@ Whatever slows a machine down for a while then slows every network alike, and a 
 """
 
 import gc
+import os
 import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from rdlib.measure.latency_record import Cell, LatencyRecord, Settings, provenan
 from rdlib.measure.record import Tell, require_writable
 from rdlib.models import resnet
 
+MOST = 1024  # images of a batch, repetitions, warm-up rounds
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
 
@@ -89,6 +91,10 @@ def measure(
     """
     if not subjects or not engines or not batches or min(batches) < 1:
         raise ConfigError("nothing to time: give at least one network, one engine and a batch of at least one image")
+    if settings.threads > (cores := os.cpu_count() or 1):
+        raise ConfigError(f"{settings.threads} threads on {cores} cores would time their queue: choose 1 to {cores}")
+    if max(batches) > MOST or settings.repetitions > MOST or settings.warmup > MOST:
+        raise ConfigError(f"a batch and the numbers of repetitions and warm-up rounds are at most {MOST}: choose less")
     torch.set_num_threads(settings.threads)
     record = LatencyRecord(settings, {}, provenance())
     if path is not None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
-from rdlib.experiments.tables import in_store, paper
+from rdlib.experiments.handwritten import paper
+from rdlib.experiments.tables import in_store
 from rdlib.measure import latency_record, memory, speedup
 from rdlib.models import KINDS
 from rdlib.paper.statistics import NO, NOT_RUN, UNDECIDED, YES

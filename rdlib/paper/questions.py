@@ -12,6 +12,7 @@ import pandas as pd
 from rdlib.errors import RecordError
 from rdlib.experiments.comparisons import depths, narrowed_to_traffic
 from rdlib.experiments.controls import controls
+from rdlib.experiments.handwritten import handwritten
 from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, fill_command
@@ -28,6 +29,11 @@ RULE = (
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
     f"family (seven main ones; three on its parts) err in {ERROR:.0%} (Holm); what was looked at later stands alone."
+)
+
+COLUMNS = (
+    *("family", "question", "data", "depth", "width", "recipe", "seeds", "compared", "yes", "no"),
+    "seen before this was written",
 )
 
 
@@ -72,11 +78,13 @@ def explored() -> dict[str, Question]:
 
 @cache
 def written(path: Path = RESULTS / "questions.csv") -> pd.DataFrame:
-    """What was written down, by id. Raises RecordError where the file cannot be read."""
-    try:
-        return pd.read_csv(path, index_col="id", dtype=str)
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path.name} with the questions cannot be read: restore it from git") from error
+    """What was written down, by id. Raises RecordError where the file cannot be read or asks what has no rows here."""
+    table = handwritten(path, COLUMNS, primary())
+    if unknown := set(table.index) - set(primary()):
+        raise RecordError(
+            f"{path.name} asks {min(unknown)!r}, which has no rows in paper/questions.py: write them there"
+        )
+    return table
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from rdlib.experiments.handwritten import paper
 from rdlib.experiments.profiles import PROFILES
-from rdlib.experiments.tables import cell, fill_command, paper, table3
+from rdlib.experiments.tables import cell, fill_command, table3
 from rdlib.models import SHORTCUTS
 from rdlib.paper.statistics import NO, NOT_RUN, SAME_LEVEL, YES
 from rdlib.runs.store import Store

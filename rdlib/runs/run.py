@@ -49,8 +49,8 @@ class Run:
         for name in ("depth", "width", "seed"):
             if type(getattr(self, name)) is not int:
                 raise ConfigError(f"a run needs a whole number as {name}, not {getattr(self, name)!r}")
-        if self.width < 1 or not 0 <= self.seed < 2**40:
-            raise ConfigError(f"a run needs width >= 1 and a seed from 0, not {self.width} and {self.seed}")
+        if not 1 <= self.width <= 4096 or not 0 <= self.seed < 2**40:
+            raise ConfigError(f"a run needs 4096 >= width >= 1 and a seed from 0, not {self.width} and {self.seed}")
         if not self.dataset.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"a data set name is letters, digits, '-' and '_', not {self.dataset!r}")
         if self.other_stem is not None:
@@ -211,5 +211,5 @@ class Record:
                 raise RecordError(f"{named} holds run {run.id}, so a field of the run was changed: {restore}")
             diverged = Divergence(**body["diverged"]) if body["schema"] == SCHEMA_DIVERGED else None
             return cls(run, body["metrics"], body["history"], body["provenance"], diverged)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RecordError(f"{named} cannot be read ({error}): {restore}") from error

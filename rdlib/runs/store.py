@@ -5,14 +5,16 @@ git-ignored). Weights made again that differ have their record in `repeated/` (g
 has a record and no weights. `results/` is the published store.
 """
 
+import hashlib
+import os
 import shlex
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from rdlib.errors import CheckpointError, ConfigError, RecordError
-from rdlib.files import RESULTS, ROOT, require_writable, sha256_of, whole, write
+from rdlib.files import RESULTS, ROOT, require_writable, sha256_of, write
 from rdlib.models import StagedResNet
 from rdlib.rivals.register import METHODS
 from rdlib.runs.run import Record, Run
@@ -47,9 +49,13 @@ class Store:
         path = self.record_path(run)
         return Record.read(path) if path.exists() else None
 
+    def record_paths(self) -> list[Path]:
+        """Where the records of the store are."""
+        return sorted(self.root.glob("runs/*/*.json"))
+
     def records(self) -> list[Record]:
         """Every record of the store."""
-        return [Record.read(path) for path in sorted(self.root.glob("runs/*/*.json"))]
+        return [Record.read(path) for path in self.record_paths()]
 
     def some_record(self, dataset: str) -> Record | None:
         """Any record on a data set, or None where there is none."""
@@ -123,9 +129,9 @@ class Store:
                 self.weights_path(run).unlink(missing_ok=True)  # whose record somebody deleted
                 write(self.record_path(run), record.to_json())
             return old or record
-        with whole(self.weights_path(run)) as temporary:
-            save_file({k: v.cpu().contiguous() for k, v in network.state_dict().items()}, temporary)
-            record.provenance["weights_sha256"] = sha256_of(temporary)
+        weights = save({k: v.cpu().contiguous() for k, v in network.state_dict().items()})  # save_file's are mode 0600
+        write(self.weights_path(run), weights)
+        record.provenance["weights_sha256"] = hashlib.sha256(weights).hexdigest()
         if old is None:
             write(self.record_path(run), record.to_json())
         elif old.provenance["weights_sha256"] != record.provenance["weights_sha256"]:
@@ -142,7 +148,7 @@ def store_of(store: Path | str | None, new: bool = False) -> Store:
     if store is None:
         return Store()
     named = str(store).strip()
-    there = [path for path in (Path(named), ROOT / named) if named and path.is_dir()]
+    there = [path for path in (Path(named), ROOT / named) if named and os.path.isdir(path)]
     if not named or not (there or new):
         raise ConfigError(
             f"there is no folder of records {named or '(the name is empty)'}: correct the parameter store, "

@@ -81,7 +81,7 @@ def hired(
     if jobs == 1 and not stoppable:
         yield Here(), 1
         return
-    apart = Apart([devices[i % len(devices)] for i in range(jobs)])
+    apart = Apart([devices[i % len(devices)] for i in range(min(jobs, len(runs)))])
     try:
         yield apart, jobs
     finally:
@@ -209,7 +209,7 @@ def dask_cluster(address: str, runs: Sequence[Run], store: Store) -> Iterator[Cr
         socket.create_connection(parse_host_port(parse_address(address)[1]), timeout=10).close()
         client = Client(address, timeout=ANSWER_WITHIN)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address}: start one with `dask scheduler`") from error
+        raise ConfigError(f"no Dask scheduler answers at {address}: start one as rdlib/README.md does") from error
     with client:
         require_equal_workers(client, sorted({run.dataset for run in runs}), store)
         threads = list(client.nthreads().values())  # type: ignore[no-untyped-call]

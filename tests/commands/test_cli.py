@@ -1,5 +1,7 @@
 """The command line: bad input ends in one sentence and exit code 2, a failed run in 1, an interrupt in 130."""
 
+import errno
+import os
 import re
 import signal
 import subprocess
@@ -17,11 +19,13 @@ from rdlib.commands import data as data_command
 from rdlib.commands import known
 from rdlib.commands import main as cli
 from rdlib.commands import measure as measure_command
+from rdlib.commands.options import console
 from rdlib.commands.sweep import left_over
 from rdlib.convolutions import CONVOLUTIONS
 from rdlib.errors import DataError
-from rdlib.experiments.profiles import SMOKE
+from rdlib.experiments.profiles import PROFILES, SMOKE
 from rdlib.experiments.rows import SETS
+from rdlib.experiments.tables import rows_of
 from rdlib.files import RESULTS
 from rdlib.images.published import GET, IMAGENET
 from rdlib.images.sources import KNOWN
@@ -39,7 +43,7 @@ Command = Callable[..., tuple[int, str, str]]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `rdlib ARGUMENTS` in this process; gives exit code, stdout and stderr. An exception comes through."""
 
-    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGCHLD)}
+    kept = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT)}
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["rdlib", *arguments])
@@ -51,6 +55,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     yield run
     for one, handler in kept.items():
         signal.signal(one, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def raising(error: BaseException) -> Callable[..., None]:
@@ -104,9 +109,22 @@ def small(store: Store, *more: str) -> Sequence[str]:
         (["data", "prepare", "mine", "--in-place", "--from", "a.npz"], "leave out --in-place"),
         (["data", "prepare", "cifar10-small"], "cifar10 at half its side and needs no preparation of its own: prepare"),
         (["data", "prepare", "../mine"], "letters, digits"),
+        (["measure", "latency", "--threads", "100000"], "100000 threads on "),
+        (["reproduce", "quick", "--jobs", "0"], "--jobs needs at least 1, not 0"),
+        (["train", "--width", "100000000"], "4096 >= width >= 1"),
+        (
+            ["train", "--crop-padding", "1000000000"],
+            "crop_padding 1000000000 is more than the 16 pixels of digits's side",
+        ),
+        (["train", "--cutout", "17"], "cutout 17 is more than the 16 pixels of digits's side"),
+        (["measure", "latency", "--threads", "0"], "must all be at least 1"),
+        (["measure", "latency", "--batch", "10000000000"], "are at most 1024: choose less"),
+        (["measure", "latency", "--repetitions", "10000000000"], "are at most 1024: choose less"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(arguments, named, command, store):
+    (store.root / "measured").mkdir(parents=True)
+    (store.root / "measured/any.json").touch()
     code, _, err = command(*arguments, *([] if arguments[0] == "data" else ["--store", str(store.root)]))
     assert code == 2
     (line,) = err.splitlines()
@@ -316,11 +334,22 @@ main()
 
 
 @pytest.mark.parametrize("module", ["typer", "torch"])
-@pytest.mark.parametrize("how", ["raise KeyboardInterrupt", "os.kill(os.getpid(), signal.SIGTERM)"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "raise KeyboardInterrupt",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "exec('os.kill(os.getpid(), signal.SIGINT)')",  # after which Python would end by the signal
+        # as numpy does where its import is cut short
+        "try: os.kill(os.getpid(), signal.SIGINT)\n            except KeyboardInterrupt: raise ImportError('twice')",
+    ],
+)
 def test_an_interrupt_during_imports_is_one_sentence_too(how, module, tmp_path):
     code = INTERRUPTING.format(module=module, how=how)
-    arguments = [sys.executable, "-c", code, "sweep", "quick", "--list", "--store", str(tmp_path)]
-    done = subprocess.run(arguments, capture_output=True, text=True)
+    (tmp_path / "interrupting.py").write_text(code)
+    arguments = [sys.executable, "-m", "interrupting", "sweep", "quick", "--list", "--store", str(tmp_path)]
+    there = os.environ | {"PYTHONPATH": str(RESULTS.parent)}
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path, env=there)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1), done.stderr
 
 
@@ -333,6 +362,55 @@ def test_a_damaged_record_is_named(command, store, tiny_runs):
         code, _, err = command(*arguments)
         assert code == 2
         assert err.startswith(f"error: record {path.name}")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_show_lists_what_can_be_read_and_names_what_cannot(content, command, store, tiny_runs):
+    for seed in ("1", "2"):
+        command(*small(store, "--seed", seed))
+    bad = [store.root / f"runs/tiny/{name}.json" for name in ("0_bad", "z_bad")]
+    for path in bad:
+        path.write_bytes(content)
+    code, out, err = command("show", "--store", str(store.root))
+    assert (code, len(out.splitlines()), len(err.splitlines())) == (2, 2, 2)
+    assert all(f"error: record {path.name} cannot be read" in err for path in bad)
+
+
+def test_tables_writes_nothing_beside_a_bad_record(command, store, tiny_runs):
+    bad = store.record_path(rows_of(PROFILES["quick"], "depth")[-1].runs[0])
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{")
+    code, _, err = command("tables", "--store", str(store.root))
+    assert (code, err.count("\n"), f"record {bad.name}" in err) == (2, 1, True)
+    assert [path.name for path in store.root.iterdir()] == ["runs"]
+
+
+def test_weights_are_readable_for_whom_the_umask_lets_read(command, store, tiny_runs):
+    before = os.umask(0o027)
+    try:
+        command(*small(store))
+    finally:
+        os.umask(before)
+    (record,) = store.records()
+    for path in (store.weights_path(record.run), store.record_path(record.run)):
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("number", "help"),
+    [(errno.EACCES, "let yourself read and write it"), (errno.ENOSPC, "make room"), (errno.EROFS, "write elsewhere")],
+)
+def test_an_error_of_reading_or_writing_gets_help_that_fits(number, help, command, store, tiny_runs, monkeypatch):
+    fault = OSError(number, os.strerror(number), "/a/b/images.npz")
+    monkeypatch.setattr("rdlib.runs.execute.train", raising(fault))
+    code, _, err = command(*small(store))
+    said = f"error: {os.strerror(number)} (images.npz): {help}, then run the same command again"
+    assert (code, err.splitlines()) == (2, [said])
+
+
+def test_nothing_that_is_printed_steers_the_terminal(capsys):
+    console.print("red \x1b[31m\x1b]0;title\x07 \x9b2J ü\nline")
+    assert capsys.readouterr().out == "red \\x1b[31m\\x1b]0;title\\x07 \\x9b2J ü\nline\n"
 
 
 def test_a_run_of_a_profile_is_trained_by_its_id(command, store, tiny_runs, monkeypatch):
@@ -369,7 +447,15 @@ main()
         (["measure", "latency", "--help"], 0, "--engine"),
         ([], 2, "Train deep networks without shortcuts"),
         (["show", "000000000000"], 2, "the store has no run 000000000000"),
-        (["train", "--run", ""], 2, "the run id is empty (an unset shell variable?)"),
+        (["train", "--run", ""], 2, "the word after --run is empty (an unset shell variable?)"),
+        (["show", "--store="], 2, "--store= is empty (an unset shell variable?)"),
+        (["tables", "--store", " "], 2, "the word after --store is empty (an unset shell variable?)"),
+        (["show", ""], 2, "the word after show is empty (an unset shell variable?)"),
+        (["show", "--store", "typo"], 2, "typo is no store (it has no records): correct --store"),
+        (["tables", "--store", "rdlib"], 2, "rdlib is no store"),
+        (["publish", "--store", "README.md"], 2, "README.md is no store"),
+        (["export", "000000000000", "--to", "x.onnx", "--store", "typo"], 2, "typo is no store"),
+        (["show", "\x1b[31mred\x07"], 2, "the store has no run \\x1b[31mred\\x07"),
         (["train", "--run", "000000000000"], 2, "neither the store nor a profile has run 000000000000"),
         (["train", "--again", "nonsense"], 2, "neither the store nor a profile has run nonsense"),
         (["export", "000000000000", "--to", "x.onnx"], 2, "neither the store nor a profile has run 000000000000"),

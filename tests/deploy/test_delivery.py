@@ -13,8 +13,9 @@ from PIL import Image
 import rdlib
 from rdlib.__main__ import main
 from rdlib.convolutions import fold
-from rdlib.deploy.delivery import batches, deliver
-from rdlib.deploy.export import Deployed, about_of
+from rdlib.deploy.delivery import Delivery, batches, deliver
+from rdlib.deploy.export import Deployed, Verification
+from rdlib.deploy.kinds import about_of
 from rdlib.deploy.quantize import quantize
 from rdlib.errors import DeployError
 from rdlib.models import plain, resnet
@@ -79,6 +80,7 @@ def test_int8_reports_both_accuracies(taught, tmp_path, export):
     assert "; ONNX Runtime fuses 0 of them into convolutions" in out  # in float32 it fuses all eight
     assert " QuantizeLinear" in out
     assert "int8 on 30 test images: equal top-1 on" in out
+    assert re.search(r"int8 changes top-1 by [+-]\d+\.\d\d points", out.splitlines()[-1])
     assert [path.name for path in tmp_path.glob("*.onnx")] == ["net.onnx"]
 
 
@@ -89,6 +91,12 @@ def test_int8_reports_both_accuracies(taught, tmp_path, export):
         (["RUN", "--to", "absent/net.onnx"], "cannot write net.onnx (No such file or directory)"),
         (["RUN", "--to", "net.tflite"], "the file's suffix chooses its kind, one of .onnx, .pt2, .pte"),
         (["RUN", "--to", "net.pte", "--int8"], "the file's suffix chooses its kind, one of .onnx"),
+        (["RUN", "--to", "net.pt2", "--opset", "20"], "one of .onnx: int8 and opsets are of no other"),
+        (["RUN", "--to", "net.ONNX"], "the file's suffix chooses its kind, one of .onnx, .pt2, .pte"),
+        (["RUN", "--to", "net.onnx", "--opset", "17"], "opset 17 cannot be exported: choose one from 18 to 26"),
+        (["RUN", "--to", "net.onnx", "--opset", "-1"], "opset -1 cannot be exported"),
+        (["RUN", "--to", "net.pte", "--batch", "0"], "batch 0 cannot be exported: choose one from 1 to 256"),
+        (["RUN", "--to", "net.onnx", "--batch", "1000000000000"], "batch 1000000000000 cannot be exported"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(words, sentence, tiny_runs, store, tmp_path, export):
@@ -116,6 +124,28 @@ def test_the_file_is_compared_with_the_network_as_trained_and_one_that_does_not_
         deliver(network, dataset, to)
     assert to.read_bytes() == b"an older file"
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "images", "warned"),
+    [
+        *[(65.6, 43.0, 500, True), (95.0, 93.5, 500, False), (95.0, 92.9, 500, True), (95.0, 93.9, 10000, False)],
+        *[(95.0, 93.7, 10000, True), (100.0, 98.5, 500, True), (100.0, 96.7, 30, False), (50.0, 60.0, 500, False)],
+    ],
+)
+def test_a_loss_above_one_point_beyond_the_binomial_error_is_warned_of(before, after, images, warned, tmp_path):
+    (tmp_path / "net.onnx").touch()
+    same = Verification(images, 0.0, images)
+    *_, last = Delivery(tmp_path / "net.onnx", before, after, same, same, images, None).lines()
+    assert f"int8 changes top-1 by {after - before:+.2f} points" in last
+    assert last.startswith("WARNING: ") == warned
+    assert "\n" not in last
+
+
+def test_opset_and_batch_are_reported(dataset, tmp_path):
+    lines = deliver(plain(18, 10, width=4).eval(), dataset, tmp_path / "net.onnx", opset=18, batch=4).lines()
+    assert "batch: exactly 4 a pass" in lines
+    assert "input images [4 x 3 x 8 x 8] float32, normalised; output logits [4 x 10]; ONNX opset 18" in lines
 
 
 def test_int8_is_calibrated_on_training_images(make_dataset, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Folded and exported networks compute the same, and strictly plain ones add nothing, not even inside the runtime."""
 
+import os
 from pathlib import Path
 
 import onnx
@@ -9,9 +10,10 @@ from networks import KINDS, randomise
 from torch import nn
 
 from rdlib.convolutions import DiracConv2d, fold
-from rdlib.deploy.export import INPUT, OPSET, OUTPUT, Deployed, about_of, export, require_target, verify
+from rdlib.deploy.export import OPSET, Deployed, export, require_target, verify
 from rdlib.deploy.graph import read_graph
-from rdlib.errors import DeployError
+from rdlib.deploy.kinds import INPUT, OUTPUT, about_of
+from rdlib.errors import ConfigError, DeployError
 from rdlib.models import resnet
 
 
@@ -138,7 +140,11 @@ def test_fold_refuses_a_batchnorm_without_convolution():
 
 def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path):
     (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "kept.onnx").touch(mode=0o444)
+    os.mkfifo(tmp_path / "pipe.onnx")
     for path, sentence in (
+        (tmp_path / "kept.onnx", r"cannot write kept.onnx \(Permission denied\)"),
+        (tmp_path / "pipe.onnx", r"cannot write pipe.onnx \(Permission denied\)"),
         (tmp_path / "absent" / "net.onnx", r"cannot write net.onnx \(No such file or directory\)"),
         (tmp_path / "folder.onnx", r"cannot write folder.onnx \(Is a directory\)"),
         (tmp_path / "net.pb", "net.pb: the file's suffix chooses its kind, one of .onnx, .pt2, .pte"),
@@ -147,19 +153,20 @@ def test_targets_that_cannot_be_written_are_refused_before_any_work(tmp_path):
             require_target(path)
         with pytest.raises(DeployError, match=sentence):
             export(fold(resnet(18, 10, "none", 4).eval()), path, 16)
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "kept.onnx", "pipe.onnx"]
 
 
 def test_an_export_that_fails_leaves_the_old_file_and_nothing_half_written(monkeypatch, tmp_path):
     path = export(fold(resnet(18, 10, "none", 4).eval()), tmp_path / "net.onnx", 16)
     before = path.read_bytes()
 
-    def half(model: onnx.ModelProto, to: Path) -> None:
-        Path(to).write_bytes(b"half")
+    def half(to: Path, content: bytes) -> None:
+        with to.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(onnx, "save", half)
-    with pytest.raises(DeployError, match=r"cannot write net.onnx \(No space left on device\)"):
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(DeployError, match=r"cannot write net.onnx \(No space left on device\): make room"):
         export(fold(resnet(18, 10, "all", 4).eval()), path, 16)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
@@ -182,5 +189,66 @@ def test_files_that_are_not_ours_are_refused(tmp_path):
         ("net.txt", "the file's suffix tells its kind"),
     ):
         with pytest.raises(DeployError, match=sentence) as caught:
-            Deployed(tmp_path / name)
+            Deployed(tmp_path / name, trusted=True)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "pte"])
+def test_a_program_that_another_process_wrote_is_opened_only_where_it_is_trusted(
+    suffix, trained, test_images, tmp_path, monkeypatch
+):
+    """torch.export.load can run code of whoever wrote the file."""
+    path = export(fold(trained()), tmp_path / f"net.{suffix}", 16)
+    copy = path.rename(tmp_path / f"moved.{suffix}")
+    ours = Deployed(copy)(test_images[:3])
+    monkeypatch.setattr("rdlib.deploy.export.EXPORTED", set())  # as in another process
+    monkeypatch.setattr(torch.export, "load", lambda file: pytest.fail("it was opened"))
+    for refused in (lambda: Deployed(copy), lambda: verify(trained(), copy, [test_images])):
+        with pytest.raises(
+            DeployError, match=rf"moved\.{suffix} was not exported by this process, and opening it can run"
+        ):
+            refused()
+    monkeypatch.undo()
+    assert torch.equal(Deployed(copy, trusted=True)(test_images[:3]), ours)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "opset", "batch"),
+    [("onnx", 18, None), ("onnx", 19, 1), ("onnx", 26, 7), ("onnx", None, 3), ("pt2", None, 3), ("pte", None, 3)],
+)
+def test_a_file_has_the_opset_and_the_batch_that_were_asked_for(suffix, opset, batch, trained, test_images, tmp_path):
+    network = trained("all")
+    path = export(fold(network), tmp_path / f"net.{suffix}", 16, opset=opset, batch=batch)
+    assert Deployed(path).batch == batch
+    assert verify(network, path, [test_images[:10]]).equal_top1 == 10  # any number, in parts of the fixed batch
+    if suffix == "onnx":
+        model, graph = onnx.load(path), read_graph(path)
+        assert {(entry.domain, entry.version) for entry in model.opset_import} == {("", opset or OPSET)}
+        dimensions = {
+            value.type.tensor_type.shape.dim[0].dim_value for value in (*model.graph.input, *model.graph.output)
+        }
+        assert dimensions == {batch or 0}
+        assert (graph.opset, graph.batch, graph.fixed) == (opset or OPSET, batch or 1, batch is not None)
+        assert graph.macs == (batch or 1) * read_graph(export(fold(network), tmp_path / "free.onnx", 16)).macs
+
+
+@pytest.mark.parametrize("value", [0, -1, 17, 27, 10**30])
+@pytest.mark.parametrize("what", ["opset", "batch"])
+def test_another_opset_or_batch_is_refused_and_nothing_written(what, value, tmp_path):
+    if (what, value) in {("batch", 17), ("batch", 27)}:
+        value += 256
+    network = fold(resnet(18, 10, "none", 4).eval())
+    with pytest.raises(ConfigError, match=rf"^{what} {value} cannot be exported: choose one from 1"):
+        export(network, tmp_path / "net.onnx", 16, **{what: value})
+    with pytest.raises(DeployError, match=r"one of \.onnx: int8 and opsets are of no other"):
+        export(network, tmp_path / "net.pt2", 16, opset=20)
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_that_were_changed_are_refused(tmp_path):
+    path = export(fold(resnet(18, 10, "none", 4).eval()), tmp_path / "net.onnx", 16, {"side": 16})
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"rdlib": "0", "rdlib.side": "sixteen"})
+    onnx.save(model, path)
+    with pytest.raises(DeployError, match=r"net\.onnx has metadata that were changed"):
+        about_of(path)

@@ -6,7 +6,8 @@ import torch
 from networks import randomise
 
 from rdlib.convolutions import fold
-from rdlib.deploy.export import Deployed, about_of, export, verify
+from rdlib.deploy.export import OPSET, Deployed, export, verify
+from rdlib.deploy.kinds import about_of
 from rdlib.deploy.quantize import quantize
 from rdlib.errors import DeployError
 from rdlib.models import resnet
@@ -36,6 +37,18 @@ def test_an_int8_network_answers_nearly_the_same(exported, test_images, tmp_path
     assert [list(t.dims) for t in scales] == [[64]]  # one an output channel
     assert to.stat().st_size < 0.5 * path.stat().st_size
     assert about_of(to) == about_of(path)
+    model = onnx.load(to)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]  # those of its nodes alone
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_an_int8_file_keeps_opset_and_batch(exported, test_images, tmp_path):
+    network, _, calibration = exported
+    path = export(fold(network), tmp_path / "net.onnx", 16, opset=18, batch=7)
+    to = quantize(path, tmp_path / "int8.onnx", calibration[:20].split(10))
+    assert [(entry.domain, entry.version) for entry in onnx.load(to).opset_import] == [("", 18)]
+    assert Deployed(to).batch == 7
+    assert verify(network, to, [test_images[:50]], tolerance=None).equal_top1 > 40
 
 
 def test_ranges_come_from_the_calibration_images(exported, tmp_path):

@@ -1,5 +1,6 @@
 """What the repository promises about itself: notebooks, environment, README, records."""
 
+import ast
 import importlib.util
 import io
 import json
@@ -9,12 +10,13 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
-from rdlib.commands.notebooks import check_parameters, execute, execute_if_changed, refuse_unknown
+from rdlib.commands.notebooks import RULES, check_parameters, execute, execute_if_changed, refuse_unknown
 from rdlib.commands.publish import PAGES, filled
 from rdlib.errors import ConfigError, NotebookError
 from rdlib.experiments.profiles import PROFILES
@@ -139,6 +141,56 @@ def test_a_mistyped_parameter_of_papermill_is_refused_in_the_notebook() -> None:
         refuse_unknown({"In": cells}, "profile", "store")
     refuse_unknown({"In": cells}, "profil", "store")
     refuse_unknown({"In": cells[:1], "chosen": 3}, "profile")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "sentence"),
+    [
+        ("recompute", ["yes", 1, None, 0.0], "the parameter recompute is True or False, not "),
+        ("seed", ["abc", -1, 1.0, True, None, 2**60], "the parameter seed is a whole number from 0, not |unknown seed"),
+        ("seed", [3, 10], "unknown seed .*: choose one of 0, 1, 2"),
+        ("profile", ["typo", "../quick"], "unknown profile "),
+        ("profile", [1, None, ["quick"]], "the parameter profile is the name of a profile, not "),
+        ("store", ["/nowhere", "x" * 5000], "there is no folder of records "),
+        ("store", [5, 0.5], "the parameter store is a folder, or None, not "),
+        ("architecture", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "vgg16", 18, None], "unknown architecture "),
+        ("here", ["/etc/hostname", "/etc/hostname/more", 7], "the parameter here is a folder that can be written to"),
+        ("image_size", [0, -32, 0.5, "big", float("nan")], "the parameter image_size is a whole number from 1 to 4096"),
+        ("epochs", [0, -1, 1.5, "four", None, 10**9], "the parameter epochs is a whole number from 1 to 10000, not "),
+        (
+            "learning_rate",
+            [0, -0.1, float("nan"), float("inf"), "fast", None],
+            "the parameter learning_rate is above 0",
+        ),
+        *((name, ["", " "], f"the parameter {name} is empty") for name in RULES),
+        ("added_later", [""], "the parameter added_later is empty"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_or_range_ends_in_one_sentence(name: str, values: list[Any], sentence: str) -> None:
+    for value in values:
+        usual = {"profile": "quick"} if name == "seed" else {}
+        with pytest.raises(ConfigError, match=rf"^({sentence})") as caught:
+            refuse_unknown(usual | {name: value}, *usual, name)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_words_true_and_false_are_read_as_the_values() -> None:
+    for word, value in (("false", False), ("True", True), ("FALSE", False)):
+        namespace: dict[str, Any] = {"recompute": word, "seed": 1, "profile": "quick", "store": None}
+        refuse_unknown(namespace, *namespace)
+        assert namespace["recompute"] is value
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_checks_all_its_parameters_and_its_defaults_pass(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    (defaults,) = (cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    namespace: dict[str, Any] = {}
+    exec(defaults, namespace)
+    names = [name for name in namespace if name != "__builtins__"]
+    (checked,) = re.findall(r"refuse_unknown\(globals\(\), ([^)]*)\)", "\n".join(cell.source for cell in cells))
+    assert sorted(ast.literal_eval(f"[{checked}]")) == sorted(names)
+    refuse_unknown(namespace, *names)
 
 
 def test_a_store_that_is_not_there_is_refused_and_one_that_is_there_found(

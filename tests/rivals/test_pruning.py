@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from rdlib.convolutions import fold
-from rdlib.deploy.export import INPUT, export, session
+from rdlib.deploy.export import export
 from rdlib.deploy.graph import read_graph
+from rdlib.deploy.kinds import INPUT, session
 from rdlib.errors import ConfigError, DeployError
 from rdlib.models import Architecture, StagedResNet, resnet
 from rdlib.rivals.pruning import (
