@@ -41,7 +41,7 @@ def refuse_unknown(namespace: MutableMapping[str, Any], *known: str) -> None:
         require_choice("seed", given.get("seed", chosen.seeds[0]), chosen.seeds)
     if "store" in given:
         store_of(given["store"], new=given.get("recompute", False))
-    if "architecture" in given:
+    if given.get("architecture") is not None:
         from torchvision import models  # two seconds
 
         classifiers = [name for name in models.list_models(module=models) if "resne" in name]
@@ -50,6 +50,10 @@ def refuse_unknown(namespace: MutableMapping[str, Any], *known: str) -> None:
 
 def whole(value: object, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
+
+
+def is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def path_or_none(value: object) -> bool:
@@ -75,8 +79,11 @@ RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "weights": ("a file, or None", path_or_none),
     "here": ("a folder that can be written to, or None", can_hold),
     "image_size": ("a whole number from 1 to 4096, or None", lambda value: value is None or whole(value, 1, 4096)),
+    "resize": ("a whole number from 1 to 65536, or None", lambda value: value is None or whole(value, 1, 2**16)),
+    "expected": ("a percentage, or None", lambda value: value is None or (is_number(value) and 0 < value <= 100)),
+    "batch_size": ("a whole number from 2 to 65536", lambda value: whole(value, 2, 2**16)),
     "epochs": ("a whole number from 1 to 10000", lambda value: whole(value, 1, 10_000)),
-    "learning_rate": ("above 0 and at most 100", lambda value: type(value) in (int, float) and 0 < value <= 100),
+    "learning_rate": ("above 0 and at most 100", lambda value: is_number(value) and 0 < value <= 100),
 }
 
 

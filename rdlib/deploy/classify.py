@@ -40,6 +40,8 @@ def classify(network: str, image: str) -> list[tuple[str, float]]:
     shorter = round(side * json.loads(facts["rdlib.resize"]))
     pixels = np.asarray(middle_square(picture, side, shorter), np.float32) / 255
     normalised = ((pixels - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)[None]
+    batch = session.get_inputs()[0].shape[0]  # a number where it is fixed
+    normalised = np.repeat(normalised, batch if isinstance(batch, int) else 1, axis=0)
     logits = session.run(None, {session.get_inputs()[0].name: normalised})[0][0].astype(np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()

@@ -208,7 +208,7 @@ def test_weights_made_again_that_differ_show_both_accuracies(command, store, tin
         ("--run ID --again ID", "--run and --again each name a run"),
         ("--method JointRD --teacher *", "twelve hex digits of its run's id, not '*'"),
         ("--method JointRD --teacher abc", "twelve hex digits of its run's id, not 'abc'"),
-        ("--method JointRD --teacher=", "twelve hex digits of its run's id, not ''"),
+        ("--method JointRD --teacher=", "--teacher= is empty (an unset shell variable?)"),
     ],
 )
 def test_what_would_be_ignored_or_names_no_run_is_refused(words, said, command, store):

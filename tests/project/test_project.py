@@ -153,7 +153,7 @@ def test_a_mistyped_parameter_of_papermill_is_refused_in_the_notebook() -> None:
         ("profile", [1, None, ["quick"]], "the parameter profile is the name of a profile, not "),
         ("store", ["/nowhere", "x" * 5000], "there is no folder of records "),
         ("store", [5, 0.5], "the parameter store is a folder, or None, not "),
-        ("architecture", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "vgg16", 18, None], "unknown architecture "),
+        ("architecture", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "vgg16", 18], "unknown architecture "),
         ("here", ["/etc/hostname", "/etc/hostname/more", 7], "the parameter here is a folder that can be written to"),
         ("image_size", [0, -32, 0.5, "big", float("nan")], "the parameter image_size is a whole number from 1 to 4096"),
         ("epochs", [0, -1, 1.5, "four", None, 10**9], "the parameter epochs is a whole number from 1 to 10000, not "),
