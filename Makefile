@@ -17,7 +17,7 @@ export UV_PYTHON_DOWNLOADS = never
 export PYTHONUNBUFFERED = 1
 unexport VIRTUAL_ENV PYTHONPATH
 
-.PHONY: help reproduce test test-gpu test-browser lint tables notebooks lab explorer site clean
+.PHONY: help reproduce test attack test-gpu test-browser lint tables notebooks lab explorer site clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,9 @@ reproduce: .venv/.ready ## train the quick profile afresh and compare it with th
 test: lint ## lint, types, unit tests, and the notebooks against their committed outputs
 	@echo "unit tests and notebooks (nbval runs every cell and compares the outputs), the longest first"
 	@$(PYTEST) --nbval --nbval-current-env tests notebooks
+
+attack: .venv/.ready ## bad input, kills, damaged files, full disks, eight sweeps at once: all that `make test` samples (an hour)
+	@RDLIB_ATTACK=whole OMP_NUM_THREADS=1 $(PYTEST) --dist load tests/faults
 
 test-gpu: ## what only a GPU answers; without .venv by PYTHON, which needs torch and pytest
 	@$(if $(wildcard .venv/.ready),$(RUN),$(PYTHON)) -m pytest -q -rs --durations 5 tests/gpu

@@ -81,7 +81,7 @@ def hired(
     if jobs == 1 and not stoppable:
         yield Here(), 1
         return
-    apart = Apart([devices[i % len(devices)] for i in range(min(jobs, len(runs)))])
+    apart = Apart([devices[i % len(devices)] for i in range(min(jobs, max(1, len(runs))))])
     try:
         yield apart, jobs
     finally:

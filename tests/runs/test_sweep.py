@@ -252,6 +252,11 @@ def test_several_sweeps_of_one_store_train_every_run_once_and_all_end_well(store
     assert not list(store.root.rglob("*.lock"))
 
 
+def test_a_deadline_with_nothing_left_to_train_is_met(store, tiny_runs):
+    sweep([tiny_runs()], store, jobs=1, device="cpu")
+    assert sweep([tiny_runs()], store, jobs=1, device="cpu", minutes=1) == Outcome()
+
+
 def test_a_single_job_with_a_deadline_can_be_stopped(store):
     outcome = sweep(digits_runs(epochs=1000), store, jobs=1, device="cpu", minutes=0.1)
     assert (len(outcome.stopped), len(outcome.waiting)) == (1, 2)
