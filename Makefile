@@ -30,7 +30,7 @@ test: lint ## lint, types, unit tests, and the notebooks against their committed
 	@echo "unit tests and notebooks (nbval runs every cell and compares the outputs), the longest first"
 	@$(PYTEST) --nbval --nbval-current-env tests notebooks
 
-attack: .venv/.ready ## bad input, kills, damaged files, full disks, eight sweeps at once: all that `make test` samples (an hour)
+attack: .venv/.ready ## bad input, kills, damaged files, full disks, eight sweeps at once: all that `make test` samples (half an hour)
 	@RDLIB_ATTACK=whole OMP_NUM_THREADS=1 $(PYTEST) --dist load tests/faults
 
 test-gpu: ## what only a GPU answers; without .venv by PYTHON, which needs torch and pytest
