@@ -123,7 +123,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any]) -> None:
             parameters=parameters,
             progress_bar=False,
             cwd=str(notebook.parent),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no warning for each kernel about local TCP
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # nothing of each kernel about local TCP
         )
     except papermill.PapermillExecutionError as error:
         where = f"{notebook.name} stopped in cell {error.exec_count}"
