@@ -28,7 +28,8 @@ def main() -> None:
         # Under torchrun a process may wait in C for one that has gone, so there it ends at once.
         if "TORCHELASTIC_RUN_ID" not in os.environ:
             signal.signal(signal.SIGTERM, interrupt)
-            signal.signal(signal.SIGINT, interrupt)
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell starts a script's `command &`
+                signal.signal(signal.SIGINT, interrupt)
         from rdlib.commands.main import run
 
         run()

@@ -1,10 +1,21 @@
 """The few exception classes a user may catch; every message is one sentence: what was wrong and what to do."""
 
+import re
 from collections.abc import Iterable
+
+UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what steers a terminal
+
+
+def printable(text: str) -> str:
+    """Text with its control characters spelled out: names of files and classes come from anywhere."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class RdlibError(Exception):
     """Base class of every error that rdlib raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         # IPython asks for this: in a notebook the sentence stands alone, without a page of library frames.

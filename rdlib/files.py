@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
 ROOT = CHECKOUT or Path.cwd()
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # a store may be several machines'
 DATA, NOTEBOOKS, RESULTS = (ROOT / name for name in ("data", "notebooks", "results"))
 
 
@@ -24,10 +26,12 @@ def whole(path: Path) -> Iterator[Path]:
     Makes the folder. What was written reaches the disk before it has its name. Raises OSError where that fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        if not is_running(left.suffixes[-2][1:]):  # killed while it wrote
+    mine = f".{path.name}.{MACHINE}-"
+    for left in path.parent.glob(f"{glob.escape(mine)}*.tmp"):
+        number = left.name.removeprefix(mine).removesuffix(".tmp")
+        if number.isdecimal() and not is_running(int(number)):  # killed while it wrote
             left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{mine}{os.getpid()}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as written:
@@ -38,11 +42,11 @@ def whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def is_running(process: str) -> bool:
+def is_running(process: int) -> bool:
     """Whether a process of that number is alive on this machine."""
     try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError, ValueError):
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # another user's
         return True

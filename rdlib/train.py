@@ -225,7 +225,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     size = hashlib.sha256().digest_size
     if hashlib.sha256(content[size:]).digest() != content[:size]:
         raise CheckpointError(f"checkpoint {path.name} is damaged or not one of this rdlib: {AFRESH}")
-    return dict(torch.load(io.BytesIO(content[size:]), map_location="cpu", weights_only=True))
+    try:
+        state = dict(torch.load(io.BytesIO(content[size:]), map_location="cpu", weights_only=True))
+    except Exception as error:  # torch.load raises whatever its container format happens to meet
+        raise CheckpointError(f"checkpoint {path.name} cannot be read by this torch: {AFRESH}") from error
+    if not {"identity", "history"} <= state.keys():
+        raise CheckpointError(f"checkpoint {path.name} is not one of this rdlib: {AFRESH}")
+    return state
 
 
 def kept_epochs(path: Path) -> int:

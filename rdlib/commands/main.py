@@ -17,10 +17,10 @@ from rdlib.commands.data import data_app
 from rdlib.commands.known import known_run, record_path
 from rdlib.commands.measure import measure_app
 from rdlib.commands.networks import publish
-from rdlib.commands.options import DeviceOption, ExistingStoreOption, StoreOption, console, printable
+from rdlib.commands.options import DeviceOption, ExistingStoreOption, StoreOption, console
 from rdlib.commands.sweep import sweep
 from rdlib.commands.train import train
-from rdlib.errors import ConfigError, RdlibError, RecordError
+from rdlib.errors import ConfigError, RdlibError, RecordError, printable
 from rdlib.experiments.profiles import profile
 from rdlib.files import NOTEBOOKS, RESULTS
 

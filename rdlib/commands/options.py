@@ -1,21 +1,13 @@
 """What several commands share: the options they have in common, and where they print. None of it needs torch."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from rdlib.errors import ConfigError
+from rdlib.errors import ConfigError, printable
 from rdlib.experiments.profiles import PROFILES
-
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # what steers a terminal
-
-
-def printable(text: str) -> str:
-    """Text with its control characters spelled out: names of files and classes come from anywhere."""
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Terminal(Console):

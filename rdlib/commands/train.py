@@ -80,8 +80,8 @@ def train(
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]
-        if run.teacher is not None:  # whose maps enter it, and the reverse
-            run = replace(run, other_stem=place.run(None, run.teacher).stem)
+    if teacher is not None:  # whose maps enter it, and the reverse
+        run = replace(run, other_stem=place.run(None, teacher).stem)
     found = place.record(run)
     if found is not None and not again:
         require_same_images(run, place, load(run.dataset, image_size=run.recipe.image_size))

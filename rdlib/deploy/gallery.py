@@ -19,10 +19,9 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, Row, three_rows
 from rdlib.experiments.tables import in_store
 from rdlib.files import sha256_of, write
-from rdlib.images import load
 from rdlib.images.dataset import Images
 from rdlib.models import StagedResNet
-from rdlib.runs.execute import require_same_images
+from rdlib.runs.execute import images_of, require_same_images
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 from rdlib.train import evaluate
@@ -86,7 +85,7 @@ def publish(name: str, run: Run, store: Store, folder: Path = OURS) -> Published
     CheckpointError, RecordError or DeployError where they are not those of its record or the images have changed.
     """
     require_weights(name, run, store)
-    images = load(run.dataset, image_size=run.recipe.image_size)
+    images = images_of(run, store)
     require_same_images(run, store, images)
     network, record = store.network(run), store.record(run)
     precision, count = fitting(network, images)

@@ -74,8 +74,9 @@ def prepare(name: str, source: Path | None = None, root: Path = DATA, in_place: 
         else:
             content = dataset.packed(*sources.obtain(name, source, root))
     except OSError as error:
-        what = error.filename or source
-        raise DataError(f"{what} cannot be read ({error.strerror or error}): make it readable") from error
+        what, gone = error.filename or source, isinstance(error, FileNotFoundError)
+        advice = "it is not there, or a link to what is not: put it there" if gone else "make it readable"
+        raise DataError(f"{what} cannot be read ({error.strerror or error}): {advice}") from error
     try:
         files.write(path, content)
     except OSError as error:

@@ -16,9 +16,8 @@ from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import rows_of
-from rdlib.images import load
 from rdlib.measure.record import ProfileRecord, Tell, origin, require_writable, write
-from rdlib.runs.execute import require_same_images
+from rdlib.runs.execute import images_of, require_same_images
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 
@@ -58,7 +57,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
 
 def accuracies(run: Run, store: Store) -> dict[str, Any]:
     """Top-1 in percent of a trained run in eager float32 and of its int8 file. Raises RecordError for other images."""
-    images = load(run.dataset, image_size=run.recipe.image_size)
+    images = images_of(run, store)
     require_same_images(run, store, images)
     with tempfile.TemporaryDirectory() as folder:
         found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)

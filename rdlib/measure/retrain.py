@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from rdlib.errors import ConfigError
-from rdlib.images import load
 from rdlib.images.dataset import Dataset
 from rdlib.measure.record import Tell
 from rdlib.methods import Method
-from rdlib.runs.execute import build, require_same_images, with_weights
+from rdlib.runs.execute import build, images_of, require_same_images, with_weights
 from rdlib.runs.provenance import provenance
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
@@ -39,7 +38,7 @@ def begin(run: Run, store: Store, tell: Tell = lambda line: None) -> tuple[Datas
 
     Raises ConfigError for images that are not held in memory, RecordError where the run's record had others.
     """
-    images = load(run.dataset)
+    images = images_of(run, store)
     if not isinstance(images, Dataset):
         raise ConfigError(f"only images in memory can be watched, {run.dataset} is a folder: choose another profile")
     require_same_images(run, store, images)

@@ -1,6 +1,5 @@
 """Adopt a network that was trained elsewhere, such as torchvision's ResNet-50, so that it can teach here."""
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,16 +86,21 @@ def accuracy_of_teacher(network: nn.Module, images: Images[Any], expected: float
     """The accuracy of a network on the test split, in percent, before it may teach.
 
     expected: top-1 in percent, as its owner says. Raises ConfigError where it has more than SPARE points less; without
-    `expected`, where it is no better, by a binomial error of 95 %, than always to answer the most frequent class.
+    `expected`, where a binomial test (2.5 %, one-sided) cannot tell it from one that always answers the most frequent
+    class.
     """
     if expected is not None and not (isinstance(expected, int | float) and 1 < expected <= 100):
         raise ConfigError(f"expected is an accuracy in percent, such as 75.5, not {expected!r}")
+    from scipy.stats import binomtest  # a second
+
     found = evaluate(network, images, images.test)
     counts = torch.as_tensor(images.test.labels).bincount()
-    share = float(counts.max() / counts.sum())
-    chance = 100 * (share + 1.96 * math.sqrt(share * (1 - share) / len(images.test)))
-    if expected is None and found.top1 <= chance:
-        why = f"always to answer the most frequent class has {100 * share:.1f} %, so it would teach by chance"
+    share, right = float(counts.max() / counts.sum()), round(found.top1 / 100 * len(images.test))
+    if expected is None and binomtest(right, len(images.test), share, alternative="greater").pvalue > 0.025:
+        why = (
+            f"always to answer the most frequent class has {100 * share:.1f} %, from which {len(images.test)} images "
+            "cannot tell it (give what you expect of it, where that is little)"
+        )
     elif expected is not None and found.top1 < expected - SPARE:
         why = f"{expected:g} % were expected"
     else:

@@ -50,9 +50,10 @@ def images_of(run: Run, store: Store, device: str | torch.device = "cpu") -> Ima
     while (taught_by := teacher_of(first, store)) is not None:
         first = taught_by
     seen: dict[str, Any] = {k: v for k, v in first.options.items() if first.method == "Adopted" and k != "weights"}
-    if "resize" in seen:
-        seen["resize"] *= (run.recipe.image_size or 1) / (first.recipe.image_size or 1)
-    return load(run.dataset, device=device, image_size=run.recipe.image_size, **seen)
+    size, resize = run.recipe.image_size, seen.pop("resize", None)
+    if resize is not None and size is not None:  # else photographs taught what sees images in memory
+        seen["resize"] = resize * size / (first.recipe.image_size or size)
+    return load(run.dataset, device=device, image_size=size, **seen)
 
 
 def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method:
@@ -158,12 +159,15 @@ def locked(checkpoint: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise BusyError("another process trains this run now: wait for it, or stop it") from error
-    except (OSError, NotImplementedError):  # a file system without locks: go on without
-        pass
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, PermissionError) and path.exists():
+            raise BusyError("another user's process trains this run: wait for it, or delete its lock") from error
+        # else a file system without locks: go on without
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # who takes it meanwhile sees that it is gone, and begins again (filelock)
+        if lock.is_locked:
+            path.unlink(missing_ok=True)  # who takes it meanwhile sees that it is gone, and begins again (filelock)
         lock.release()
 
 
@@ -257,6 +261,7 @@ def is_the_papers(run: Run) -> bool:
     wanted = defaults_of(run.method) | PAPER_OPTIONS.get(run.dataset, {}).get(run.method, {})
     options = all(value == wanted[name] for name, value in run.options.items() if name != "regime")
     network = run.width == PAPER_WIDTH and run.depth in PAPER_DEPTHS and run.conv == "plain"
+    network = network and run.other_stem is None
     method = run.method in PAPER_METHODS
     return method and options and network and run.recipe == PAPER_RECIPES.get(run.dataset)
 

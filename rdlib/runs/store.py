@@ -5,6 +5,7 @@ git-ignored). Weights made again that differ have their record in `repeated/` (g
 has a record and no weights. `results/` is the published store.
 """
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -58,9 +59,11 @@ class Store:
         return [Record.read(path) for path in self.record_paths()]
 
     def some_record(self, dataset: str) -> Record | None:
-        """Any record on a data set, or None where there is none."""
-        path = next(self.root.glob(f"runs/{dataset}/*.json"), None)
-        return Record.read(path) if path else None
+        """Any sound record on a data set, or None where there is none."""
+        for path in self.root.glob(f"runs/{dataset}/*.json"):
+            with contextlib.suppress(RecordError):  # of another run: it need not stop this one
+                return Record.read(path)
+        return None
 
     def run(self, dataset: str | None, run_id: str) -> Run:
         """The run with that id, on that data set or (None) any. Raises ConfigError where there is no record of it."""

@@ -87,16 +87,19 @@ def sweep(
     with crew as (executor, size), Status(todo, size, store) as status:
 
         def may_start(run: Run) -> bool:
-            in_time = time.monotonic() + (status.expected(run) or 0.0) < deadline
-            return in_time and not held(store.checkpoint_path(run))
+            if time.monotonic() + (status.expected(run) or 0.0) >= deadline:
+                return False
+            if held(store.checkpoint_path(run)):
+                elsewhere.add(run)
+            return run not in elsewhere
 
         while True:
+            elsewhere: set[Run] = set()  # what another sweep trains; asked once, for it may end any moment
             while len(running) < size and (run := ready(todo, running.values(), may_start)):
                 todo.remove(run)
                 status.started(run)
                 running[executor.submit(attempt, run, store, device)] = run
             left = max(0.0, deadline - time.monotonic())
-            elsewhere = [run for run in todo if held(store.checkpoint_path(run))]
             ended = wait(running, min(left, A_MOMENT if elsewhere else A_DAY), FIRST_COMPLETED).done
             if not (ended or left) or not (running or elsewhere):
                 break
@@ -105,7 +108,7 @@ def sweep(
                 time.sleep(min(left, A_MOMENT))
             for future in ended:
                 run, result = running.pop(future), outcome_of(future)
-                attempts[run] += 1
+                attempts[run] += result is None
                 if isinstance(result, Record):
                     outcome.trained.append(result)
                     status.ended(run, describe(result), result)

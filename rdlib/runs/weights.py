@@ -132,14 +132,19 @@ def opened(file: Path) -> Any:
         raise CheckpointError(f"{file.name} {why}") from error
 
 
-def flattened(content: Any, path: str = "", level: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in a container, named by the containers around it: "state_dict/module.conv1.weight"."""
+def flattened(content: Any, path: str = "", known: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in a container, named by the containers around it: "state_dict/module.conv1.weight".
+
+    known: containers seen so far, for one may lie in many others, or in itself.
+    """
+    known = set() if known is None else known
     if isinstance(content, Tensor):
         yield path, content
-    elif isinstance(content, Mapping | list | tuple) and level < 8:
+    elif isinstance(content, Mapping | list | tuple) and id(content) not in known:
+        known.add(id(content))
         for key, inner in content.items() if isinstance(content, Mapping) else enumerate(content):
             name = re.sub(r"[^!-~]", "?", str(key))  # it is printed
-            yield from flattened(inner, f"{path}/{name}" if path else name, level + 1)
+            yield from flattened(inner, f"{path}/{name}" if path else name, known)
 
 
 def the_one(prefixes: list[str], content: Mapping[str, Tensor], file: str) -> str:

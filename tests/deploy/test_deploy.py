@@ -232,13 +232,16 @@ def test_a_file_has_the_opset_and_the_batch_that_were_asked_for(suffix, opset, b
         assert graph.macs == (batch or 1) * read_graph(export(fold(network), tmp_path / "free.onnx", 16)).macs
 
 
+RANGES = {"opset": "18 to 26", "batch": "1 to 256"}
+
+
 @pytest.mark.parametrize("value", [0, -1, 17, 27, 10**30])
 @pytest.mark.parametrize("what", ["opset", "batch"])
 def test_another_opset_or_batch_is_refused_and_nothing_written(what, value, tmp_path):
     if (what, value) in {("batch", 17), ("batch", 27)}:
         value += 256
     network = fold(resnet(18, 10, "none", 4).eval())
-    with pytest.raises(ConfigError, match=rf"^{what} {value} cannot be exported: choose one from 1"):
+    with pytest.raises(ConfigError, match=rf"^{what} {value} cannot be exported: choose one from {RANGES[what]}\b"):
         export(network, tmp_path / "net.onnx", 16, **{what: value})
     with pytest.raises(DeployError, match=r"one of \.onnx: int8 and opsets are of no other"):
         export(network, tmp_path / "net.pt2", 16, opset=20)

@@ -48,7 +48,12 @@ def works(tiny_runs: Callable[..., Run]) -> dict[str, Callable[[Path], None]]:
     """What is killed: one training on the command line, and a sweep of a teacher, a student and another network."""
     teacher = tiny_runs(shortcuts="all")
     student = tiny_runs("JointRD", teacher=teacher.id)
-    return {"train": train, "sweep": partial(sweep_three, [teacher, student, tiny_runs(seed=1)])}
+    features = tiny_runs("FeatureDistillation", "downsample", teacher=teacher.id)
+    return {
+        "train": train,
+        "sweep": partial(sweep_three, [teacher, student, tiny_runs(seed=1)]),
+        "two": partial(sweep_three, [teacher, features]),
+    }
 
 
 def content(store: Path) -> dict[str, Any]:
@@ -65,13 +70,13 @@ def content(store: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["train", "sweep"])
+@pytest.mark.parametrize("name", ["train", "sweep", "two"])
 def test_killed_before_any_touch_of_a_file_it_goes_on_to_the_same_records(name, works, tmp_path, tally):
     work, reference = works[name], tmp_path / "reference"
     assert forked(partial(work, reference)).code == 0
     wanted, count = content(reference), touches(partial(work, tmp_path / "counted"), tmp_path / "counted")
     assert count > 30, "the hook sees too little: this says nothing"
-    for number in some(range(count), 12):
+    for number in some(range(count), 8):
         store = tmp_path / "killed"
         shutil.rmtree(store, ignore_errors=True)
 
@@ -90,7 +95,7 @@ def test_a_disk_that_refuses_at_any_touch_is_one_sentence_and_loses_nothing(erro
     work, reference = works["train"], tmp_path / "reference"
     assert forked(partial(work, reference)).code == 0
     wanted, count = content(reference), touches(partial(work, tmp_path / "counted"), tmp_path / "counted")
-    for number in some(range(count), 3):
+    for number in some(range(count), 2):
         store = tmp_path / "refused"
         shutil.rmtree(store, ignore_errors=True)
 
@@ -146,7 +151,7 @@ def test_a_damaged_checkpoint_is_one_sentence_whatever_is_wrong_with_it(works, t
         kept = list(store.rglob("*.checkpoint"))
     (checkpoint,) = kept
     good = checkpoint.read_bytes()
-    for number in range(100 if WHOLE else 16):
+    for number in range(100 if WHOLE else 8):
         checkpoint.write_bytes(damaged(good, number, draw))
         before = checkpoint.read_bytes()
         end = forked(partial(works["train"], store))

@@ -140,8 +140,8 @@ def of_two(stem: Any = "imagenet", classes: int = 2) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("weights", "told", "said"),
     [
-        (of_two(), {}, "has 50.0 % test top-1 on mine, and always .* 50.0 %, so it would teach by chance"),
-        (of_two("cifar"), {"mean": "imagenet"}, "would teach by chance"),
+        (of_two(), {}, "has 50.0 % test top-1 on mine, and always .* 50.0 %, from which"),
+        (of_two("cifar"), {"mean": "imagenet"}, "images cannot tell it"),
         (of_two(), {"expected": 98}, "and 98 % were expected"),
         (of_two(), {"expected": 50}, ""),
         (of_two("cifar"), {"mean": "0.5,0.5,0.5", "std": "0.2,0.2,0.2", "expected": 51}, ""),

@@ -237,7 +237,8 @@ def fit(*arguments, description, **told):
     print("trained", description, flush=True)
     return real(*arguments, description=description, **told)
 execute.fit = fit
-sys.exit(len(sweep(digits_runs(epochs=6), Store(sys.argv[1]), jobs=1, device="cpu").failures))
+done = sweep(digits_runs(epochs=6), Store(sys.argv[1]), jobs=1, device="cpu")
+sys.exit(len(done.failures) + len(done.waiting))
 """
 
 
@@ -455,5 +456,5 @@ def test_runs_share_the_gpus(monkeypatch):
     monkeypatch.setattr(workers, "Apart", lambda devices: seen.append(devices) or workers.Here())
     monkeypatch.setattr(workers.Here, "end", lambda self: None, raising=False)
     for jobs, expected in ((None, ["cuda:0", "cuda:1"]), (3, ["cuda:0", "cuda:1", "cuda:0"])):
-        with workers.hired([], Store("unused"), jobs, None, None) as (_, size):
+        with workers.hired(digits_runs(), Store("unused"), jobs, None, None) as (_, size):
             assert (size, seen.pop()) == (len(expected), expected)
