@@ -23,7 +23,7 @@ def measure(depth: int, batch_size: int, plan: Plan, folder: Path | None) -> lis
     results, entries = Results("imagenet", plan.device, folder), []
     recipe = IMAGENET_RECIPE.at_batch_size(batch_size)
     supervised = Run("imagenet", "Supervised", depth, 64, "none", 0, recipe)
-    runs = [supervised, Run("imagenet", "JointRD", depth, 64, "none", 0, recipe, teacher="any")]
+    runs = [supervised, Run("imagenet", "JointRD", depth, 64, "none", 0, recipe, teacher="0" * 12)]
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(batch_size, 3, SIDE, SIDE, generator=generator).to(
         plan.device, memory_format=torch.channels_last

@@ -136,6 +136,8 @@ def method_name(run: Run, teacher: Run | None = None) -> str:
         name = f"{run.method} ({special})" if special else run.method
     if (run.method, run.conv, options) not in names and run.conv != "plain":
         name += f", {run.conv} convolutions"
+    if run.other_stem is not None:
+        name += f", {run.other_stem} stem"
     if run.method == "Transfer" and teacher:
         name += f", source taught by {method_name(teacher)}"
     for size in ("depth", "width") if teacher else ():

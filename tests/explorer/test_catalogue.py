@@ -158,6 +158,7 @@ def test_every_field_of_a_run_has_its_column():
     assert {field.name for field in fields(Run)} == {
         *("dataset", "method", "depth", "width", "shortcuts", "conv"),  # by name
         *("recipe", "options", "teacher", "seed"),  # split and recipe's columns; method's name; teacher setup; seed
+        "other_stem",  # method's name
     }
     assert len(set(COLUMNS)) == len(COLUMNS)
 

@@ -491,8 +491,8 @@ def cases() -> dict[str, tuple[Run, int]]:
         for row in rows:
             run = replace(row.runs[0], depth=18, width=row.runs[0].width // 2, recipe=Recipe())
             teacher = runs[run.teacher].width // 2 if run.teacher else run.width
-            if (replace(run, teacher=run.teacher and "0"), teacher) not in found.values():
-                found[row.name] = (replace(run, teacher=run.teacher and "0"), teacher)
+            if (replace(run, teacher=run.teacher and "0" * 12), teacher) not in found.values():
+                found[row.name] = (replace(run, teacher=run.teacher and "0" * 12), teacher)
     return found
 
 
