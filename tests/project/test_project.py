@@ -67,6 +67,12 @@ def test_committed_text_carries_no_machine_path_and_no_host_name() -> None:
         assert not (len(socket.gethostname()) > 3 and socket.gethostname() in text), name
 
 
+def test_no_store_commits_its_weights_checkpoints_or_locks() -> None:
+    listed = subprocess.run(["git", "ls-files", "results"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed
+    assert [f for f in listed.splitlines() if "/weights/" in f or f.endswith((".checkpoint", ".lock", ".tmp"))] == []
+
+
 def test_environment_yml_is_what_the_lock_says() -> None:
     spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
     assert spec is not None
