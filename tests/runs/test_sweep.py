@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from rdlib import files
 from rdlib.errors import ConfigError, DataError, RecordError
 from rdlib.recipe import Recipe
 from rdlib.runs import execute as experiment
@@ -251,6 +252,30 @@ def test_several_sweeps_of_one_store_train_every_run_once_and_all_end_well(store
     assert sorted(lines) == sorted(f"trained {run.label}" for run in digits_runs(epochs=6))
     assert any("another sweep trains" in text for text in told), "they never met: this says nothing"
     assert not list(store.root.rglob("*.lock"))
+
+
+def test_a_run_whose_other_holder_ends_between_two_looks_is_still_trained(store, tiny_runs, monkeypatch):
+    looks = iter([True])
+    monkeypatch.setattr("rdlib.runs.sweep.held", lambda checkpoint: next(looks, False))
+    outcome = sweep([tiny_runs()], store, jobs=1, device="cpu")
+    assert (len(outcome.trained), outcome.waiting) == (1, [])
+
+
+def test_one_bad_record_stops_no_other_run(store, tiny_runs):
+    bad = store.root / "runs" / "tiny" / "000000000000.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("{}")
+    outcome = sweep([tiny_runs()], store, jobs=1, device="cpu")
+    assert (len(outcome.trained), outcome.failures) == (1, {})
+
+
+def test_temporaries_of_dead_processes_of_this_machine_alone_are_swept(tmp_path):
+    kept = [tmp_path / name for name in (".net.tmp.tmp", ".net.backup.tmp", f".net.0badcafe-{2**22 + 1}.tmp")]
+    dead = tmp_path / f".net.{files.MACHINE}-{2**22 + 1}.tmp"  # no process has so high a number
+    for path in (*kept, dead):
+        path.touch()
+    files.write(tmp_path / "net", "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "net"])
 
 
 def test_a_deadline_with_nothing_left_to_train_is_met(store, tiny_runs):
