@@ -25,6 +25,8 @@ import rdlib.commands.main as cli
 from rdlib.__main__ import main
 from rdlib.errors import ConfigError
 from rdlib.models import resnet
+from rdlib.runs import execute
+from rdlib.runs.run import Run
 
 SMALL = "--dataset digits --depth 18 --width 2 --epochs 1 --batch-size 20 --shots 4 --no-flip --crop-padding 0"
 # Sound lines, cheap whatever one more option says: what would take long is refused for another reason.
@@ -114,6 +116,13 @@ def would_take_minutes(*_: object) -> None:
     raise ConfigError("not measured here")
 
 
+def small_alone(build: Callable[..., object], run: Run, *more: object) -> object:
+    """Whatever was typed has become a run by now; a large one would train soundly, and for long."""
+    if run.width > 64 or run.recipe.epochs > 5:
+        would_take_minutes()
+    return build(run, *more)
+
+
 def rdlib(*arguments: str) -> None:
     sys.argv = ["rdlib", *arguments]
     main()
@@ -129,6 +138,7 @@ def test_whatever_is_typed_ends_in_a_sentence(command, option, store, tally, mon
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     for work in MINUTES:
         monkeypatch.setattr(work, would_take_minutes)
+    monkeypatch.setattr(execute, "build", partial(small_alone, execute.build))
     line = LINES[command].replace("STORE", str(place)).replace("RUN", run).replace("FILE", str(place / "resnet.pth"))
     published = state_of(cli.RESULTS)
 
