@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rdlib.commands.options import ExistingStoreOption, ProfileArgument, StoreOption, console
+from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import profile
 from rdlib.files import RESULTS
 
@@ -79,6 +80,41 @@ def measure_latency(
     except KeyboardInterrupt:
         console.print(f"interrupted; {'finished groups are in ' + path.name if path.exists() else 'no group finished'}")
         raise
+    console.print(f"\nwritten: {path.name}")
+
+
+@measure_app.command("npu")
+def measure_npu(
+    depth: Annotated[list[int] | None, typer.Option(help="18, 34 or 50; repeatable. Default: all.")] = None,
+    side: Annotated[list[int] | None, typer.Option(help="224 or 32; repeatable. Default: both.")] = None,
+    npu: Annotated[
+        list[str] | None, typer.Option(help="E.g. ethos-u55-256; repeatable. Default: four of them, six systems.")
+    ] = None,
+    system: Annotated[str, typer.Option("--system-config", help="A system of Vela's Arm/vela.ini; needs --npu.")] = "",
+    memory: Annotated[str, typer.Option("--memory-mode", help="A memory mode of it; needs --npu.")] = "",
+    store: StoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/npu.json.")] = None,
+) -> None:
+    """What Arm's NPU compiler estimates of the networks of tables 1 and 2: time, cycles, memory. No NPU is needed.
+
+    Interrupted, the same command goes on.
+    """
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import npu as estimates
+    from rdlib.measure.candidates import candidates, matched
+    from rdlib.measure.record import folder
+    from rdlib.runs.store import Store
+
+    if (system or memory) and not npu:
+        raise ConfigError("a system or memory mode belongs to an NPU: name it with --npu")
+    on = estimates.targets(npu or (), system, memory)
+    compared = candidates(depth or (18, 34, 50), side or (224, 32))
+    compared += [one for one in matched() if one.depth in (depth or (50,)) and one.side in (side or (224,))]
+    subjects = [estimates.subject(one) for one in compared] + ([] if depth or side else estimates.published())
+    path = to or folder(Store(store)) / estimates.RECORD.name
+    record = estimates.measure(subjects, on, path, console.print)
+    for one in sorted({(one.side, one.depth) for one in compared}):
+        console.print(f"\n{one[0]}x{one[0]}, depth {one[1]}\n{as_text(estimates.times(record, *one))}")
     console.print(f"\nwritten: {path.name}")
 
 

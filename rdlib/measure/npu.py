@@ -1,0 +1,202 @@
+"""Tables 1 and 2 by a neural processor's own compiler: what Vela estimates of every network on every target.
+
+Lowered once, compiled for each target, kept in one record, to which an interrupted measurement comes back.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from rdlib.convolutions import fold
+from rdlib.deploy import npu
+from rdlib.deploy.delivery import CALIBRATION, batches
+from rdlib.deploy.hub import from_pretrained
+from rdlib.deploy.npu import Estimate, Target
+from rdlib.errors import RecordError
+from rdlib.images import load
+from rdlib.measure import record as measured
+from rdlib.measure.candidates import Candidate, seeded, shifted
+from rdlib.measure.record import Tell
+from rdlib.models import KINDS, Shortcuts, StagedResNet
+
+RECORD = measured.FOLDER / "npu.json"
+COMMAND = "python -m rdlib measure npu"
+UNTRAINED = "untrained"
+PUBLISHED = ("digits-resnet-50", "digits-plain-50", "digits-plain-50-jointrd")
+SYSTEMS = (
+    ("ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
+    ("ethos-u65-512", "Ethos_U65_High_End", "Dedicated_Sram_384KB"),
+    ("ethos-u65-512", "Ethos_U65_Client_Server", "Dedicated_Sram_512KB"),
+    ("ethos-u85-512", "Ethos_U85_SYS_DRAM_Mid", "Dedicated_Sram_512KB"),
+    ("ethos-u85-2048", "Ethos_U85_SYS_DRAM_High", "Dedicated_Sram_512KB"),
+    ("ethos-u85-2048", "Ethos_U85_SYS_DRAM_Mid", "Shared_Sram"),
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to compile. weights: UNTRAINED, or the name of the published network that has them."""
+
+    name: str
+    depth: int
+    shortcuts: Shortcuts
+    side: int
+    variant: str = ""
+    weights: str = UNTRAINED
+    build: Callable[[], nn.Module] = field(compare=False, repr=False, default=nn.Identity)
+
+    def lowered(self) -> npu.Lowered:
+        """Folded, quantised and lowered. Calibrated on training images where it is trained, else on noise: with random
+        weights ranges mean nothing, and neither cycles nor bytes depend on them."""
+        if self.weights == UNTRAINED:
+            calibration = [torch.randn(2, 3, self.side, self.side, generator=torch.Generator().manual_seed(0))]
+        else:
+            images = load(self.weights.split("-")[0])
+            calibration = batches(images, images.train, CALIBRATION)
+        return npu.lowered(npu.quantised(self.build(), calibration), self.side)
+
+    def facts(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in ("name", "depth", "shortcuts", "side", "variant", "weights")}
+
+
+def subject(candidate: Candidate) -> Subject:
+    return Subject(**asdict(candidate), name=candidate.name, build=candidate.network)
+
+
+def published() -> list[Subject]:
+    """The published networks of digits with their weights and, of each shape, with random ones."""
+    found: list[Subject] = []
+    for name in PUBLISHED:
+        network = from_pretrained(name)
+        of = network.architecture
+        about = (f"{KINDS[of.shortcuts].format(50)}, width {of.width}", 50, of.shortcuts, 16, "")
+        bare = Subject(*about, UNTRAINED, partial(untrained, network))
+        found += [Subject(*about, name, partial(fold, network.eval())), *([] if bare in found else [bare])]
+    return found
+
+
+def untrained(network: StagedResNet) -> nn.Module:
+    """A network of the same shape with random weights, folded."""
+    with seeded():
+        return fold(shifted(StagedResNet(network.architecture)).eval())
+
+
+def targets(accelerators: Sequence[str] = (), system: str = "", memory: str = "") -> list[Target]:
+    """Each target compiled for speed and for size: those of SYSTEMS, or of them those of the accelerators named.
+
+    An accelerator that is not among SYSTEMS, or any with a system or memory mode named, has these (or its default).
+    Raises ConfigError for names that do not exist or do not fit, DeployError without the compiler.
+    """
+    places = []
+    for accelerator in accelerators or dict.fromkeys(place[0] for place in SYSTEMS):
+        mine = [place for place in SYSTEMS if place[0] == accelerator]
+        places += [(accelerator, system, memory)] if system or memory or not mine else mine
+    return [Target(*place, optimise) for place in places for optimise in ("Performance", "Size")]
+
+
+def measure(
+    subjects: Sequence[Subject],
+    on: Sequence[Target],
+    path: Path,
+    tell: Tell = lambda line: None,
+    jobs: int | None = None,
+) -> dict[str, Any]:
+    """Compile every network for every target; returns the record, to which each network is written as it is done.
+
+    A record that is there already is completed. jobs: compilers at once, default the cores. Raises RecordError where it
+    cannot be written or was made by other versions of the compiler, and DeployError where a network is refused.
+    """
+    npu.require_packages()
+    measured.require_writable(path)
+    origin = measured.origin(*npu.PACKAGES)
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        found = read(path)
+        if found["provenance"]["versions"] != origin["versions"]:
+            raise RecordError(
+                f"{path.name} was made by other versions of the compiler: move it away, or name another file"
+            )
+        rows = found["rows"]
+    done = {key(row): row for row in rows}
+    pending: tuple[dict[str, Any], list[tuple[Target, Future[Estimate]]]] | None = None
+
+    def collect() -> None:
+        if pending is None:
+            return
+        facts, compiling = pending
+        for target, future in compiling:
+            row = facts | {"target": target.name, "flags": " ".join(target.flags)} | short(future.result())
+            done[key(row)] = row
+        measured.write(path, {"provenance": origin, "rows": list(done.values())}, listed="rows")
+
+    pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
+    try:
+        for i, one in enumerate(subjects):
+            left = [target for target in on if key(one.facts() | {"target": target.name}) not in done]
+            tell(
+                f"{i + 1}/{len(subjects)} {one.name} at {one.side}, {one.weights}: {len(left)} of {len(on)} to compile"
+            )
+            if left:
+                low = one.lowered()  # while the compilers work on the network before it
+                collect()
+                facts = one.facts() | {"outside": low.outside}
+                pending = facts, [(target, pool.submit(npu.compiled, low.tosa, target)) for target in left]
+        collect()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return read(path)
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("name", "side", "weights", "target"))
+
+
+def short(estimate: Estimate) -> dict[str, Any]:
+    """An estimate without the memories that a target lacks."""
+    body = asdict(estimate)
+    body["used"] = {memory: count for memory, count in body["used"].items() if count}
+    body["moved"] = {memory: body["moved"][memory] for memory in body["used"]}
+    return body
+
+
+def read(path: Path = RECORD) -> dict[str, Any]:
+    """The record. Raises RecordError where it is missing, damaged or was edited."""
+    return measured.read(path, COMMAND)
+
+
+def times(record: dict[str, Any], side: int, depth: int, variants: bool = False) -> pd.DataFrame:
+    """A line a target: the ResNet's milliseconds, how many times faster the others are, Add's share of the ResNet.
+
+    variants: of the ResNets made as cheap as the plain network, instead of those with fewer shortcuts.
+    """
+    lines = []
+    for target, of in by_target(record, side, depth).items():
+        whole = of[KINDS["all"].format(depth)]
+        line = {"target": target, f"{whole['name']} (ms)": f"{whole['milliseconds']:.2f}"}
+        for name, row in of.items():
+            if row is not whole and bool(row["variant"]) == variants:
+                line[row["variant"] or name] = f"{whole['cycles'] / row['cycles']:.2f}x"
+        lines.append(line | {"Add's cycles": f"{add_share(whole):.1%}"})
+    return pd.DataFrame(lines)
+
+
+def by_target(record: dict[str, Any], side: int, depth: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Rows of untrained networks of one side and depth, by target and name."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in record["rows"]:
+        if (row["side"], row["depth"], row["weights"]) == (side, depth, UNTRAINED):
+            found.setdefault(row["target"], {})[row["name"]] = row
+    return {target: of for target, of in found.items() if KINDS["all"].format(depth) in of}
+
+
+def add_share(row: dict[str, Any]) -> float:
+    """The share of a network's cycles that its additions take by themselves."""
+    return float(row["operators"].get("Add", {"cycles": 0})["cycles"] / row["cycles"])
