@@ -113,6 +113,19 @@ def configurations() -> tuple[dict[str, dict[str, str]], list[str]]:
     return systems, [name.partition(".")[2] for name in named["Memory_Mode"]]
 
 
+@contextlib.contextmanager
+def taken(step: str) -> Iterator[None]:
+    """Within the block the tools say nothing, and whatever they raise is a DeployError."""
+    try:
+        with quiet():
+            yield
+    except DeployError:
+        raise
+    except Exception as error:  # of each of their passes another
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DeployError(f"this network cannot be {step} for an NPU ({why}): replace what that names") from error
+
+
 class Quantised(nn.Module):
     """The int8 network as PyTorch computes it, [N, 3, side, side] -> logits [N, classes]; any N."""
 
@@ -137,7 +150,7 @@ def quantised(network: nn.Module, calibration: Sequence[Tensor]) -> Quantised:
     """
     require_folded(network)
     require_packages()
-    with quiet():
+    with taken("quantised"):
         from executorch.backends.arm.quantizer import TOSAQuantizer, get_symmetric_quantization_config
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -188,8 +201,8 @@ def lowered(network: Quantised, side: int) -> Lowered:
     if len(parts) != 1:
         named = ", ".join(f"{count} {name}" for name, count in outside.items()) or "nothing"
         raise DeployError(
-            f"an NPU would run this network in {len(parts)} parts, since its compiler leaves {named} to the CPU: replace "
-            "these operators"
+            f"an NPU would run this network in {len(parts)} parts, since it leaves {named} to the CPU: replace these "
+            "operators"
         )
     ends = {name: node.args for node, name in called(program) if name in EDGES}
     entry, leave = (ends[name][1:3] for name in ("quantize_per_tensor", "dequantize_per_tensor"))
@@ -198,9 +211,9 @@ def lowered(network: Quantised, side: int) -> Lowered:
 
 def edge(network: Quantised, side: int, partitioner: Any) -> Any:
     """ExecuTorch's program of a network for one image, what the partitioner takes lowered."""
-    from executorch.exir import to_edge_transform_and_lower
+    with taken("lowered"):
+        from executorch.exir import to_edge_transform_and_lower
 
-    with quiet():
         exported = torch.export.export(network.converted, (torch.zeros(1, 3, side, side),))
         return to_edge_transform_and_lower(exported, partitioner=[partitioner])
 
@@ -252,7 +265,7 @@ def silent() -> Iterator[None]:
 
 def program(network: Quantised, side: int, target: Target) -> bytes:
     """The content of a `.pte` file for a target: ExecuTorch's program, the NPU's commands and weights within."""
-    with quiet():
+    with taken("compiled"):
         from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
 
         flags = [f"--optimise={target.optimise}"]
