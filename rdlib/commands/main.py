@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from rdlib.commands.data import data_app
-from rdlib.commands.known import known_run, record_path
+from rdlib.commands.known import record_path
 from rdlib.commands.measure import measure_app
-from rdlib.commands.networks import publish
+from rdlib.commands.networks import export, publish
 from rdlib.commands.options import DeviceOption, ExistingStoreOption, StoreOption, console
 from rdlib.commands.sweep import sweep
 from rdlib.commands.train import train
@@ -68,35 +68,7 @@ def adopt(
 app.command()(sweep)
 
 
-@app.command()
-def export(
-    run_id: Annotated[str, typer.Argument(help="A run id; `show` lists them.")],
-    to: Annotated[Path, typer.Option("--to", help="FILE.onnx, FILE.pt2 (torch.export) or FILE.pte (ExecuTorch).")],
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise it, with training images as calibration.")] = False,
-    opset: Annotated[int | None, typer.Option(help="ONNX opset, 18 (the exporter's floor) to 26; default: 20.")] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="A fixed batch, 1 to 256, for compilers of static shapes; default: any (.pte: 1)."),
-    ] = None,
-    store: ExistingStoreOption = RESULTS,
-) -> None:
-    """Fold a trained network, write it to a file, prove that the file computes the same, and report on it."""
-    run = known_run(store, run_id)
-    from rdlib.deploy.delivery import deliver
-    from rdlib.deploy.export import require_target
-    from rdlib.runs.execute import images_of, require_same_images, with_weights
-    from rdlib.runs.store import Store
-
-    place = Store(store)
-    require_target(to, opset, batch, int8)
-    images = images_of(run, place)
-    require_same_images(run, place, images)
-    console.print(f"{run.id}  {run.label}")
-    network = with_weights(run, place, console.print)
-    for line in deliver(network, images, to, int8, {"run": run.id}, opset, batch).lines():
-        console.print(line)
-
-
+app.command()(export)
 app.command()(publish)
 
 

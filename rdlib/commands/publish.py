@@ -116,7 +116,7 @@ def measured_table(what: str, store: Store) -> pd.DataFrame:
     if what == "latency":
         machines = speedup.by_machine(latency_record.records(folder))
         shown = [
-            (machine, speedup.table(speedup.first_of_each(of.values()), 224, 1, 50)) for machine, of in machines.items()
+            (machine, speedup.table(speedup.over_sessions(of.values()), 224, 1, 50)) for machine, of in machines.items()
         ]
         lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
         return pd.concat(lines) if lines else to_fill(in_store(latency_record.COMMAND, store))

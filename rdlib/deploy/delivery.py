@@ -59,18 +59,19 @@ class Delivery:
         if self.int8:
             found.append(f"int8 {compared}: equal top-1 on {self.int8.equal_top1}")
         found.append(f"test top-1: network {self.network_top1:.2f} %, this file {self.file_top1:.2f} %")
-        return found + ([self.loss()] if self.int8 else [])
+        return found + ([loss(self.network_top1, self.file_top1, self.tested)] if self.int8 else [])
 
-    def loss(self) -> str:
-        """What int8 cost, and whether that is more than LOSS beyond the standard error of the network's accuracy (with
-        a right and a wrong image added, so that 100 % has one too)."""
-        share = (self.network_top1 / 100 * self.tested + 1) / (self.tested + 2)
-        bound = LOSS + 100 * math.sqrt(share * (1 - share) / self.tested)
-        change = f"int8 changes top-1 by {self.file_top1 - self.network_top1:+.2f} points"
-        if self.network_top1 - self.file_top1 <= bound:
-            return change
-        allowed = f"{LOSS:g} beyond the binomial error of {self.tested} images"
-        return f"WARNING: {change}, a loss above {bound:.2f} ({allowed}): deploy the float32 file instead"
+
+def loss(before: float, after: float, images: int) -> str:
+    """What int8 cost, of two top-1s in percent on so many images, and whether that is more than LOSS beyond the
+    standard error of the first (with a right and a wrong image added, so that 100 % has one too)."""
+    share = (before / 100 * images + 1) / (images + 2)
+    bound = LOSS + 100 * math.sqrt(share * (1 - share) / images)
+    change = f"int8 changes top-1 by {after - before:+.2f} points"
+    if before - after <= bound:
+        return change
+    allowed = f"{LOSS:g} beyond the binomial error of {images} images"
+    return f"WARNING: {change}, a loss above {bound:.2f} ({allowed}): deploy a float32 file instead"
 
 
 def described(written: Graph, float32: Graph) -> list[str]:

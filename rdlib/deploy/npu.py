@@ -263,16 +263,6 @@ def silent() -> Iterator[None]:
             os.close(copy)
 
 
-def program(network: Quantised, side: int, target: Target) -> bytes:
-    """The content of a `.pte` file for a target: ExecuTorch's program, the NPU's commands and weights within."""
-    with taken("compiled"):
-        from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
-
-        flags = [f"--optimise={target.optimise}"]
-        spec = EthosUCompileSpec(target.accelerator, target.system, target.memory, flags, CONFIG)
-        return bytes(edge(network, side, EthosUPartitioner(spec)).to_executorch().buffer)
-
-
 @dataclass(frozen=True)
 class Estimate:
     """What Vela says of one inference. Bytes, milliseconds, cycles of the NPU's clock.
@@ -317,6 +307,19 @@ def compiled(tosa: bytes, target: Target) -> Estimate:
             why = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
             raise DeployError(f"Vela cannot compile this network for {target.name}: {why.replace(folder, '')}")
         return estimate(Path(folder))
+
+
+def program(network: Quantised, side: int, target: Target) -> tuple[bytes, bytes, Estimate]:
+    """The content of a `.pte` file for a target: ExecuTorch's program, the NPU's commands and weights within; the TOSA
+    that was compiled into it; and what the compiler says of it."""
+    with tempfile.TemporaryDirectory() as folder, taken("compiled"), silent():
+        from executorch.backends.arm.ethosu import EthosUCompileSpec, EthosUPartitioner
+
+        flags = [f"--optimise={target.optimise}", "--verbose-performance"]
+        spec = EthosUCompileSpec(target.accelerator, target.system, target.memory, flags, CONFIG)
+        spec.dump_intermediate_artifacts_to(folder)
+        content = bytes(edge(network, side, EthosUPartitioner(spec)).to_executorch().buffer)
+        return content, (Path(folder) / "out.tosa").read_bytes(), estimate(Path(folder) / "output")
 
 
 def estimate(folder: Path) -> Estimate:

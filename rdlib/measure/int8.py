@@ -1,4 +1,5 @@
-"""What int8 costs in accuracy: every trained ResNet, plain network and JointRD network of a profile, before and after.
+"""What int8 costs in accuracy: every trained ResNet, plain network and JointRD network of a profile, before and after,
+by ONNX Runtime's tool and by the tools that lead to an NPU.
 
 Plain networks that were re-parameterised are known to suffer (RepVGG); whether these do is measured, not assumed.
 """
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rdlib.deploy import npu
 from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
+from rdlib.deploy.microcontroller import quantised_for
 from rdlib.deploy.quantize import saturates
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
@@ -20,16 +23,17 @@ from rdlib.measure.record import ProfileRecord, Tell, origin, require_writable, 
 from rdlib.runs.execute import images_of, require_same_images
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
+from rdlib.train import evaluate
 
 RECORD = ProfileRecord("int8")
+TOOLS = {"ONNX Runtime": "int8_top1", "NPU": "npu_top1"}  # older records lack the second
 TAUGHT = (CROSS_ENTROPY, JOINTRD)
-PACKAGES = ("torch", "onnx", "onnxruntime")
+PACKAGES = (*npu.PACKAGES, "onnx", "onnxruntime")
 
 
 def rows(profile: Profile) -> list[Row]:
     """The cells that are compared: those whose accuracy is that of the test split."""
-    tables = ("3", "3-high-rate", "4")
-    return [row for table in tables for row in rows_of(profile, table) if row.teaching in TAUGHT]
+    return [row for table in ("3", "4") for row in rows_of(profile, table) if row.teaching in TAUGHT]
 
 
 def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line: None) -> None:
@@ -38,6 +42,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
     Runs without weights are told and left out; train them again with `python -m rdlib train --again ID`. Raises
     RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
+    npu.require_packages()
     require_writable(path)
     named = [(f"{row.name}, seed {run.seed}", run) for row in rows(profile) for run in row.runs]
     if lost := RECORD.runs(profile, store, path).keys() - {run.id for _, run in named if store.has_weights(run)}:
@@ -50,17 +55,20 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
             tell(f"{name}: no weights here, left out")
             continue
         found[run.id] = one = accuracies(run, store)
-        tell(f"{name}: {one['float32_top1']:.2f} -> {one['int8_top1']:.2f} %")
+        top1 = "{float32_top1:.2f} -> {int8_top1:.2f} % (ONNX Runtime), {npu_top1:.2f} % (NPU)".format_map(one)
+        tell(f"{name}: {top1}")
     settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED, "weight_bits": 7 if saturates() else 8}
     write(path, {"settings": settings, "provenance": origin(*PACKAGES), "runs": found})
 
 
 def accuracies(run: Run, store: Store) -> dict[str, Any]:
-    """Top-1 in percent of a trained run in eager float32 and of its int8 file. Raises RecordError for other images."""
+    """Top-1 in percent of a trained run in eager float32, of its int8 file, and of the int8 network that an NPU would
+    run, whose PyTorch form is also compared with the reference model. Raises RecordError for other images."""
     images = images_of(run, store)
     require_same_images(run, store, images)
     with tempfile.TemporaryDirectory() as folder:
         found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)
+    quantised, _, compared = quantised_for(store.network(run), images)
     assert found.int8 is not None
     assert found.int8.runtime_graph is not None
     return {
@@ -69,26 +77,32 @@ def accuracies(run: Run, store: Store) -> dict[str, Any]:
         "compared": found.int8.images,
         "equal_top1": found.int8.equal_top1,
         "runtime_operators": found.int8.runtime_graph.operators,
+        "npu_top1": evaluate(quantised, images, images.test).top1,
+        "npu_equal_top1": compared.equal_top1,
+        "npu_steps": compared.steps,
     }
 
 
 def table(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
-    """Top-1 on the test split, mean and deviation over the seeds that were measured, and the paired change.
+    """Top-1 on the test split, mean and deviation over the seeds that were measured, and the paired changes.
 
     Without a record all cells are empty and name the command that fills them.
     """
     runs, lines = RECORD.runs(profile, store, path), []
     for row in rows(profile):
         found = [runs[run.id] for run in row.runs if run.id in runs]
-        before, after = (np.array([one[key] for one in found]) for key in ("float32_top1", "int8_top1"))
-        line = {
-            "network": row.name,
-            "float32 top-1 (%)": spread(before),
-            "int8 top-1 (%)": spread(after),
-            "change": spread(after - before, "+.2f"),
-        }
+        line = {"network": row.name, "float32 top-1 (%)": spread(values(found, "float32_top1"))}
+        for tool, key in TOOLS.items():
+            after = values(found, key)
+            change = after - values([one for one in found if key in one], "float32_top1")
+            line |= {f"int8, {tool}": spread(after), f"change, {tool}": spread(change, "+.2f")}
         lines.append((line, len(found), len(row.runs)))
     return RECORD.table(profile, store, lines)
+
+
+def values(found: list[dict[str, Any]], key: str) -> "np.ndarray[Any, Any]":
+    """Of the runs that have it."""
+    return np.array([one[key] for one in found if key in one])
 
 
 def spread(values: "np.ndarray[Any, Any]", form: str = ".2f") -> str:

@@ -51,7 +51,8 @@ class LatencyRecord:
         """What times, unlike ratios of them, must have in common to be compared."""
         how, threads = self.provenance, self.settings.threads
         gpu = f", {how['gpu']}" if how["gpu"] else ""
-        return f"{how['cpu']}, {threads} thread{'s' if threads > 1 else ''}{gpu}"
+        model = f" ({how['cpu_model']})" if how.get("cpu_model") else ""  # the first records lack it
+        return f"{how['cpu']}{model}, {threads} thread{'s' if threads > 1 else ''}{gpu}"
 
     def write(self, path: Path) -> None:
         """The file appears whole or not at all. Raises RecordError where it cannot be written."""

@@ -20,7 +20,7 @@ from rdlib.deploy import npu
 from rdlib.deploy.delivery import CALIBRATION, batches
 from rdlib.deploy.hub import from_pretrained
 from rdlib.deploy.npu import Estimate, Target
-from rdlib.errors import RecordError
+from rdlib.errors import DeployError, RecordError
 from rdlib.images import load
 from rdlib.measure import record as measured
 from rdlib.measure.candidates import Candidate, seeded, shifted
@@ -111,8 +111,9 @@ def measure(
 ) -> dict[str, Any]:
     """Compile every network for every target; returns the record, to which each network is written as it is done.
 
-    A record that is there already is completed. jobs: compilers at once, default the cores. Raises RecordError where it
-    cannot be written or was made by other versions of the compiler, and DeployError where a network is refused.
+    A record that is there already is completed. What the compiler cannot place on a target it says of that row, which is
+    tried again next time. jobs: compilers at once, default the cores. Raises RecordError where the record cannot be
+    written or was made by other versions of the compiler, and DeployError where a network cannot be lowered.
     """
     npu.require_packages()
     measured.require_writable(path)
@@ -125,7 +126,7 @@ def measure(
                 f"{path.name} was made by other versions of the compiler: move it away, or name another file"
             )
         rows = found["rows"]
-    done = {key(row): row for row in rows}
+    done = {key(row): row for row in rows if "refused" not in row}
     pending: tuple[dict[str, Any], list[tuple[Target, Future[Estimate]]]] | None = None
 
     def collect() -> None:
@@ -133,8 +134,12 @@ def measure(
             return
         facts, compiling = pending
         for target, future in compiling:
-            row = facts | {"target": target.name, "flags": " ".join(target.flags)} | short(future.result())
-            done[key(row)] = row
+            row = facts | {"target": target.name, "flags": " ".join(target.flags)}
+            try:
+                done[key(row)] = row | short(future.result())
+            except DeployError as error:
+                tell(str(error))
+                done[key(row)] = row | {"refused": str(error)}
         measured.write(path, {"provenance": origin, "rows": list(done.values())}, listed="rows")
 
     pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
@@ -180,11 +185,11 @@ def times(record: dict[str, Any], side: int, depth: int, variants: bool = False)
     lines = []
     for target, of in by_target(record, side, depth).items():
         whole = of[KINDS["all"].format(depth)]
-        line = {"target": target, f"{whole['name']} (ms)": f"{whole['milliseconds']:.2f}"}
+        line = {"target": target, f"{whole['name']} (ms)": said(whole, lambda row: f"{row['milliseconds']:.2f}")}
         for name, row in of.items():
             if row is not whole and bool(row["variant"]) == variants:
-                line[row["variant"] or name] = f"{whole['cycles'] / row['cycles']:.2f}x"
-        lines.append(line | {"Add's cycles": f"{add_share(whole):.1%}"})
+                line[row["variant"] or name] = said(row, lambda row, to=whole: times_less(to, row, "cycles"))
+        lines.append(line | {"Add's cycles": said(whole, lambda row: f"{add_share(row):.1%}")})
     return pd.DataFrame(lines)
 
 
@@ -195,6 +200,16 @@ def by_target(record: dict[str, Any], side: int, depth: int) -> dict[str, dict[s
         if (row["side"], row["depth"], row["weights"]) == (side, depth, UNTRAINED):
             found.setdefault(row["target"], {})[row["name"]] = row
     return {target: of for target, of in found.items() if KINDS["all"].format(depth) in of}
+
+
+def said(row: dict[str, Any], what: Callable[[dict[str, Any]], str]) -> str:
+    """Something of a row, or that the compiler found no room for that network on its target."""
+    return "no room" if "refused" in row else what(row)
+
+
+def times_less(whole: dict[str, Any], row: dict[str, Any], what: str) -> str:
+    """How many times less of a number than the ResNet, which may itself have had no room."""
+    return "fits" if "refused" in whole else f"{whole[what] / row[what]:.2f}x"
 
 
 def add_share(row: dict[str, Any]) -> float:

@@ -21,7 +21,7 @@ from rdlib.errors import RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.tables import in_store
 from rdlib.files import RESULTS
-from rdlib.runs.provenance import code_origin, processor
+from rdlib.runs.provenance import code_origin, processor, processor_model
 from rdlib.runs.store import Store
 
 FOLDER = RESULTS / "measured"
@@ -145,6 +145,7 @@ def origin(*packages: str) -> dict[str, Any]:
     return {
         **code_origin(),
         "cpu": model,
+        "cpu_model": processor_model(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

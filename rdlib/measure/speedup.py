@@ -20,7 +20,10 @@ DRIFT = 0.10  # ratios of a repeat may differ by so much
 
 @dataclass(frozen=True)
 class Speedup:
-    """Median time of the ResNet over that of a network, and the interval of that ratio; times in milliseconds."""
+    """Median time of the ResNet over that of a network, and the interval of that ratio; times in milliseconds.
+
+    sessions: how many records it comes from.
+    """
 
     cell: Cell
     ratio: float
@@ -28,6 +31,7 @@ class Speedup:
     high: float
     median: float
     quartiles: tuple[float, float]
+    sessions: int = 1
 
     @property
     def is_resnet(self) -> bool:
@@ -77,12 +81,22 @@ def speedups(record: LatencyRecord) -> dict[Cell, Speedup]:
     return found
 
 
-def first_of_each(records: Iterable[LatencyRecord]) -> dict[Cell, Speedup]:
-    """Each cell from the first record that has it: what comes later repeats, and is compared by `repeats`."""
-    found: dict[Cell, Speedup] = {}
+def over_sessions(records: Iterable[LatencyRecord]) -> dict[Cell, Speedup]:
+    """Each cell from all records of one machine that have it: the median of their ratios, and the interval that holds
+    all of their intervals, since what differs between days is more than what varies within a run."""
+    several: dict[Cell, list[Speedup]] = {}
+    times: dict[Cell, list[float]] = {}
     for record in records:
-        found = speedups(record) | found
-    return dict(sorted(found.items()))
+        for cell, one in speedups(record).items():
+            several.setdefault(cell, []).append(one)
+            times.setdefault(cell, []).extend(record.times[cell])
+    found = {}
+    for cell, ones in sorted(several.items()):
+        low, median, high = (float(at) for at in np.percentile(times[cell], [25, 50, 75]))
+        ratio = float(np.median([one.ratio for one in ones]))
+        ends = min(one.low for one in ones), max(one.high for one in ones)
+        found[cell] = Speedup(cell, ratio, *ends, median, (low, high), len(ones))
+    return found
 
 
 def by_machine(records: Mapping[str, LatencyRecord]) -> dict[str, dict[str, LatencyRecord]]:
@@ -125,7 +139,8 @@ def minute(record: LatencyRecord) -> str:
 
 
 def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matched: bool = False) -> pd.DataFrame:
-    """One line an engine and precision: the ResNet's median time [quartiles] and the speed-up [95 %] of the others.
+    """One line an engine and precision: the ResNet's median time [quartiles], the speed-up [95 %] of the others, and
+    from how many sessions.
 
     matched: of the ResNets made as cheap as the plain network, instead of the networks with fewer shortcuts.
     """
@@ -137,10 +152,14 @@ def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matc
         line = lines.setdefault((cell.engine, cell.precision), {})
         if one.is_resnet:
             line[f"{cell.network} (ms)"] = f"{one.median:.1f} [{one.quartiles[0]:.1f}, {one.quartiles[1]:.1f}]"
+            line["sessions"] = str(one.sessions)
         elif bool(cell.variant) == matched:
             line[cell.variant or cell.network] = str(one)
     named = [{"engine": engine, "precision": precision, **line} for (engine, precision), line in lines.items()]
-    return pd.DataFrame(named).fillna("") if any(len(line) > 3 for line in named) else pd.DataFrame()
+    if not any(len(line) > 4 for line in named):
+        return pd.DataFrame()
+    shown = pd.DataFrame(named).fillna("")
+    return shown[[*(name for name in shown if name != "sessions"), "sessions"]]
 
 
 def verdict(

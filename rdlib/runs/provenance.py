@@ -17,6 +17,8 @@ from rdlib.distributed import shard
 from rdlib.files import CHECKOUT, PACKAGE
 from rdlib.images.dataset import Images
 
+CPUINFO = Path("/proc/cpuinfo")
+
 
 def provenance(data: Images[Any], device: torch.device, seconds: float, images: int) -> dict[str, Any]:
     """What a record says of its making; `images` were worked on in `seconds` (0 where no epoch was finished)."""
@@ -86,13 +88,24 @@ def code_digest(folder: Path = PACKAGE) -> str:
     return digest.hexdigest()
 
 
-def processor(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
+def processor(path: Path = CPUINFO) -> tuple[str, frozenset[str]]:
     """Model name and instruction sets; elsewhere than on Linux what Python knows."""
-    if not path.exists():
-        return platform.processor() or platform.machine(), frozenset()
-    fields = dict(line.partition(":")[::2] for line in path.read_text().splitlines())
-    known = {name.strip(): value.strip() for name, value in fields.items()}
-    return known.get("model name", platform.machine()), frozenset(known.get("flags", "").split())
+    known = cpuinfo(path)
+    name = known.get("model name") or (platform.machine() if known else platform.processor() or platform.machine())
+    return name, frozenset(known.get("flags", "").split())
+
+
+def processor_model(path: Path = CPUINFO) -> str:
+    """Family, model and stepping, which tell processors apart that a virtual machine names alike; "" where unknown."""
+    known = cpuinfo(path)
+    fields = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+    return ", ".join(f"{name} {known[field]}" for name, field in fields.items() if field in known)
+
+
+def cpuinfo(path: Path) -> dict[str, str]:
+    """What Linux says of the last of its processors; empty elsewhere."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def git(*arguments: str) -> str | None:
