@@ -38,7 +38,7 @@ def export(
     from rdlib.deploy.delivery import deliver
     from rdlib.deploy.export import require_target
     from rdlib.deploy.microcontroller import compile_to, require_program
-    from rdlib.deploy.npu import Target
+    from rdlib.deploy.vela import Target
     from rdlib.runs.execute import images_of, require_same_images, with_weights
     from rdlib.runs.store import Store
 

@@ -10,7 +10,8 @@ import pandas as pd
 from rdlib.errors import RecordError
 from rdlib.files import RESULTS
 
-COLUMNS = ("table", "dataset", "depth", "network", "quantity", "value", "unit", "comparison", "source")
+COLUMNS = ("table", "dataset", "depth", "network", "plain", "quantity", "value", "unit", "comparison", "source")
+PLAIN = ("none", "downsample", "doubtful")  # which shortcuts the plain network of a line has, as its file's size shows
 CLAIMS = ("claim_speedup", "claim_memory", "claim_shortcut_share")  # whose values are compared with ours
 
 
@@ -52,6 +53,7 @@ def paper(path: Path = RESULTS / "paper.csv") -> pd.DataFrame:
         "depth": unvalued & text["depth"].isna() | (table["depth"] >= 1) & (table["depth"] % 1 == 0),
         "network": unvalued | text["network"].notna(),
         "dataset": unvalued | text["dataset"].notna(),
+        "plain": text["plain"].isna() | text["plain"].isin(PLAIN),
         "source": text["source"].notna(),
     }
     for name, good in right.items():

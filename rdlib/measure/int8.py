@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdlib.deploy import npu
+from rdlib.deploy import tosa
 from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
 from rdlib.deploy.microcontroller import quantised_for
 from rdlib.deploy.quantize import saturates
@@ -28,7 +28,7 @@ from rdlib.train import evaluate
 RECORD = ProfileRecord("int8")
 TOOLS = {"ONNX Runtime": "int8_top1", "NPU": "npu_top1"}  # older records lack the second
 TAUGHT = (CROSS_ENTROPY, JOINTRD)
-PACKAGES = (*npu.PACKAGES, "onnx", "onnxruntime")
+PACKAGES = (*tosa.PACKAGES, "onnx", "onnxruntime")
 
 
 def rows(profile: Profile) -> list[Row]:
@@ -42,7 +42,7 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
     Runs without weights are told and left out; train them again with `python -m rdlib train --again ID`. Raises
     RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
-    npu.require_packages()
+    tosa.require_packages()
     require_writable(path)
     named = [(f"{row.name}, seed {run.seed}", run) for row in rows(profile) for run in row.runs]
     if lost := RECORD.runs(profile, store, path).keys() - {run.id for _, run in named if store.has_weights(run)}:

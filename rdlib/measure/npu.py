@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from rdlib.convolutions import fold
-from rdlib.deploy import npu
+from rdlib.deploy import tosa
 from rdlib.deploy.delivery import CALIBRATION, batches
 from rdlib.deploy.hub import from_pretrained
-from rdlib.deploy.npu import Estimate, Target
+from rdlib.deploy.vela import Estimate, Target, compiled
 from rdlib.errors import DeployError, RecordError
 from rdlib.images import load
 from rdlib.measure import record as measured
@@ -53,7 +53,7 @@ class Subject:
     weights: str = UNTRAINED
     build: Callable[[], nn.Module] = field(compare=False, repr=False, default=nn.Identity)
 
-    def lowered(self) -> npu.Lowered:
+    def lowered(self) -> tosa.Lowered:
         """Folded, quantised and lowered. Calibrated on training images where it is trained, else on noise: with random
         weights ranges mean nothing, and neither cycles nor bytes depend on them."""
         if self.weights == UNTRAINED:
@@ -61,7 +61,7 @@ class Subject:
         else:
             images = load(self.weights.split("-")[0])
             calibration = batches(images, images.train, CALIBRATION)
-        return npu.lowered(npu.quantised(self.build(), calibration), self.side)
+        return tosa.lowered(tosa.quantised(self.build(), calibration), self.side)
 
     def facts(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in ("name", "depth", "shortcuts", "side", "variant", "weights")}
@@ -111,13 +111,15 @@ def measure(
 ) -> dict[str, Any]:
     """Compile every network for every target; returns the record, to which each network is written as it is done.
 
-    A record that is there already is completed. What the compiler cannot place on a target it says of that row, which is
-    tried again next time. jobs: compilers at once, default the cores. Raises RecordError where the record cannot be
-    written or was made by other versions of the compiler, and DeployError where a network cannot be lowered.
+    A record that is there already is completed. What finds no room on a target, its row says, and the next measurement
+    tries again. jobs: compilers at once, default the cores.
+
+    Raises RecordError where the record cannot be written or was made by other versions of the compiler, and DeployError
+    where a network cannot be lowered.
     """
-    npu.require_packages()
+    tosa.require_packages()
     measured.require_writable(path)
-    origin = measured.origin(*npu.PACKAGES)
+    origin = measured.origin(*tosa.PACKAGES)
     rows: list[dict[str, Any]] = []
     if path.exists():
         found = read(path)
@@ -153,7 +155,7 @@ def measure(
                 low = one.lowered()  # while the compilers work on the network before it
                 collect()
                 facts = one.facts() | {"outside": low.outside}
-                pending = facts, [(target, pool.submit(npu.compiled, low.tosa, target)) for target in left]
+                pending = facts, [(target, pool.submit(compiled, low.tosa, target)) for target in left]
         collect()
     finally:
         pool.shutdown(cancel_futures=True)
@@ -188,7 +190,7 @@ def times(record: dict[str, Any], side: int, depth: int, variants: bool = False)
         line = {"target": target, f"{whole['name']} (ms)": said(whole, lambda row: f"{row['milliseconds']:.2f}")}
         for name, row in of.items():
             if row is not whole and bool(row["variant"]) == variants:
-                line[row["variant"] or name] = said(row, lambda row, to=whole: times_less(to, row, "cycles"))
+                line[row["variant"] or name] = times_less(whole, row, lambda row: row["cycles"])
         lines.append(line | {"Add's cycles": said(whole, lambda row: f"{add_share(row):.1%}")})
     return pd.DataFrame(lines)
 
@@ -207,9 +209,9 @@ def said(row: dict[str, Any], what: Callable[[dict[str, Any]], str]) -> str:
     return "no room" if "refused" in row else what(row)
 
 
-def times_less(whole: dict[str, Any], row: dict[str, Any], what: str) -> str:
-    """How many times less of a number than the ResNet, which may itself have had no room."""
-    return "fits" if "refused" in whole else f"{whole[what] / row[what]:.2f}x"
+def times_less(whole: dict[str, Any], row: dict[str, Any], what: Callable[[dict[str, Any]], float]) -> str:
+    """How many times less than the ResNet, which itself may have had no room."""
+    return said(row, lambda row: "fits" if "refused" in whole else f"{what(whole) / what(row):.2f}x")
 
 
 def add_share(row: dict[str, Any]) -> float:
