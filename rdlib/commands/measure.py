@@ -103,6 +103,7 @@ def measure_npu(
     from rdlib.measure import npu as estimates
     from rdlib.measure.candidates import candidates, matched
     from rdlib.measure.record import folder
+    from rdlib.paper import npu as npu_tables
     from rdlib.runs.store import Store
 
     if (system or memory) and not npu:
@@ -114,7 +115,7 @@ def measure_npu(
     path = to or folder(Store(store)) / estimates.RECORD.name
     record = estimates.measure(subjects, on, path, console.print)
     for one in sorted({(one.side, one.depth) for one in compared}):
-        console.print(f"\n{one[0]}x{one[0]}, depth {one[1]}\n{as_text(estimates.times(record, *one))}")
+        console.print(f"\n{one[0]}x{one[0]}, depth {one[1]}\n{as_text(npu_tables.times(record, *one))}")
     console.print(f"\nwritten: {path.name}")
 
 

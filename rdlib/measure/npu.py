@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -30,6 +29,7 @@ from rdlib.models import KINDS, Shortcuts, StagedResNet
 RECORD = measured.FOLDER / "npu.json"
 COMMAND = "python -m rdlib measure npu"
 UNTRAINED = "untrained"
+SIZE = ", Size"  # ends the name of a target for which the compiler saves memory rather than time
 PUBLISHED = ("digits-resnet-50", "digits-plain-50", "digits-plain-50-jointrd")
 SYSTEMS = (
     ("ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
@@ -148,9 +148,7 @@ def measure(
     try:
         for i, one in enumerate(subjects):
             left = [target for target in on if key(one.facts() | {"target": target.name}) not in done]
-            tell(
-                f"{i + 1}/{len(subjects)} {one.name} at {one.side}, {one.weights}: {len(left)} of {len(on)} to compile"
-            )
+            tell(f"{i + 1}/{len(subjects)} {one.name} at {one.side}, {one.weights}: {len(left)} of {len(on)} targets")
             if left:
                 low = one.lowered()  # while the compilers work on the network before it
                 collect()
@@ -179,41 +177,7 @@ def read(path: Path = RECORD) -> dict[str, Any]:
     return measured.read(path, COMMAND)
 
 
-def times(record: dict[str, Any], side: int, depth: int, variants: bool = False) -> pd.DataFrame:
-    """A line a target: the ResNet's milliseconds, how many times faster the others are, Add's share of the ResNet.
-
-    variants: of the ResNets made as cheap as the plain network, instead of those with fewer shortcuts.
-    """
-    lines = []
-    for target, of in by_target(record, side, depth).items():
-        whole = of[KINDS["all"].format(depth)]
-        line = {"target": target, f"{whole['name']} (ms)": said(whole, lambda row: f"{row['milliseconds']:.2f}")}
-        for name, row in of.items():
-            if row is not whole and bool(row["variant"]) == variants:
-                line[row["variant"] or name] = times_less(whole, row, lambda row: row["cycles"])
-        lines.append(line | {"Add's cycles": said(whole, lambda row: f"{add_share(row):.1%}")})
-    return pd.DataFrame(lines)
-
-
-def by_target(record: dict[str, Any], side: int, depth: int) -> dict[str, dict[str, dict[str, Any]]]:
-    """Rows of untrained networks of one side and depth, by target and name."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in record["rows"]:
-        if (row["side"], row["depth"], row["weights"]) == (side, depth, UNTRAINED):
-            found.setdefault(row["target"], {})[row["name"]] = row
-    return {target: of for target, of in found.items() if KINDS["all"].format(depth) in of}
-
-
-def said(row: dict[str, Any], what: Callable[[dict[str, Any]], str]) -> str:
-    """Something of a row, or that the compiler found no room for that network on its target."""
-    return "no room" if "refused" in row else what(row)
-
-
-def times_less(whole: dict[str, Any], row: dict[str, Any], what: Callable[[dict[str, Any]], float]) -> str:
-    """How many times less than the ResNet, which itself may have had no room."""
-    return said(row, lambda row: "fits" if "refused" in whole else f"{what(whole) / what(row):.2f}x")
-
-
-def add_share(row: dict[str, Any]) -> float:
-    """The share of a network's cycles that its additions take by themselves."""
-    return float(row["operators"].get("Add", {"cycles": 0})["cycles"] / row["cycles"])
+def of_store(folder: Path) -> dict[str, Any]:
+    """The record in a store's folder of measurements, else the published one: estimates need no training."""
+    own = folder / RECORD.name
+    return read(own if own.exists() else RECORD)

@@ -10,8 +10,9 @@ from statistics import median
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
 from rdlib.experiments.handwritten import paper
 from rdlib.experiments.tables import in_store
-from rdlib.measure import latency_record, memory, speedup
+from rdlib.measure import latency_record, memory, npu, speedup
 from rdlib.models import KINDS
+from rdlib.paper.npu import Number, best, by_target, cycles, sram
 from rdlib.paper.statistics import NO, NOT_RUN, UNDECIDED, YES
 from rdlib.runs.store import Store
 
@@ -22,7 +23,8 @@ ENGINE, PRECISION = "ONNX Runtime", "float32"
 
 @dataclass(frozen=True)
 class Deployed:
-    """A question on the deployed network. low and high: bounds of the value, from the sessions that timed it."""
+    """A question on the deployed network. low and high: bounds of the value, from the sessions that timed it, or the
+    targets that it was compiled for."""
 
     question: str
     look: str
@@ -49,8 +51,9 @@ class Deployed:
 
 
 def answers(store: Store) -> list[Deployed]:
-    """Traffic, planned peak and time. Raises RecordError for a damaged record."""
-    return [written_bytes(store), peak(store), time(store)]
+    """Traffic, planned peak and time; then memory and time by an NPU's compiler. Raises RecordError for a damaged
+    record."""
+    return [written_bytes(store), peak(store), time(store), compiled_sram(store), compiled_time(store)]
 
 
 def claimed(key: str) -> float:
@@ -105,8 +108,38 @@ def time(store: Store) -> Deployed:
     if not ratios:
         return blank
     low, high = min(one.low for one in ratios), max(one.high for one in ratios)
+    return within(blank, bar, median(one.ratio for one in ratios), low, high)
+
+
+def within(blank: Deployed, bar: float, value: float, low: float, high: float) -> Deployed:
+    """The answer where all bounds are on one side of the bar, else undecided."""
     verdict = YES if low >= bar else NO if high < bar else UNDECIDED
-    return replace(blank, value=median(one.ratio for one in ratios), low=low, high=high, verdict=verdict)
+    return replace(blank, value=value, low=low, high=high, verdict=verdict)
+
+
+def compiled_sram(store: Store) -> Deployed:
+    """Does the SRAM that an NPU's compiler uses fall 1.25 times, where feature maps lie in it?"""
+    bar = claimed("claim_memory")
+    question = f"Does the SRAM fall by {bar:g} times? (an NPU's compiler, estimated)"
+    return by_compiler(Deployed(question, "02", in_store(npu.COMMAND, store)), bar, sram, "Shared_Sram", store)
+
+
+def compiled_time(store: Store) -> Deployed:
+    """Is it 1.4 times as fast, by the estimate of an NPU's compiler?"""
+    bar = claimed("claim_speedup")
+    question = f"Is it {bar:g} times as fast? (an NPU's compiler, estimated)"
+    return by_compiler(Deployed(question, "03", in_store(npu.COMMAND, store)), bar, cycles, "", store)
+
+
+def by_compiler(blank: Deployed, bar: float, number: Number, place: str, store: Store) -> Deployed:
+    """The answer over all targets with `place` in their name, each network by the better of its two compilations: the
+    median of the targets, and the least and the greatest as bounds."""
+    path = store.root / "measured" / npu.RECORD.name
+    if not path.exists():
+        return blank
+    rows = {target: of for target, of in by_target(npu.read(path), SIDE, DEPTH).items() if place in target}
+    ratios = [of["all"] / of["none"] for of in best(rows, number).values() if {"all", "none"} <= of.keys()]
+    return within(blank, bar, median(ratios), min(ratios), max(ratios)) if ratios else blank
 
 
 def asked(key: latency_record.Cell) -> bool:

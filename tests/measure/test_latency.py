@@ -100,6 +100,7 @@ def test_warm_up_rounds_are_not_kept() -> None:
     assert interleave({"a": run}, Settings(repetitions=3, warmup=2), clock=clock) == {"a": [1000.0] * 3}
 
 
+@settings(deadline=None)  # the first imports scipy
 @given(samples, st.sampled_from([0.25, 0.5, 1.0, 2.0, 4.0]))
 def test_half_the_time_is_twice_as_fast_whatever_the_noise(times: list[float], factor: float) -> None:
     assert speedup.speedup([factor * time for time in times], times) == (factor, factor, factor)
@@ -187,11 +188,17 @@ def test_repeats_name_the_largest_change_and_count_those_over_ten_percent() -> N
     assert speedup.repeats({"latency-1": RECORD}).empty
 
 
-def test_the_first_record_of_a_cell_stands_and_later_ones_add_what_it_lacks() -> None:
-    later = made({"ONNX Runtime": 3.0, "torch.compile": 2.0}, day=2)
-    found = speedup.first_of_each([RECORD, later])
-    assert found[cell("none")].ratio == pytest.approx(1.05, rel=0.02)
+def test_a_cell_of_several_sessions_has_their_median_and_an_interval_that_holds_all_of_theirs() -> None:
+    sessions = [RECORD, made({"ONNX Runtime": 3.0, "torch.compile": 2.0}, day=2), made({"ONNX Runtime": 1.4}, day=3)]
+    found = speedup.over_sessions(sessions)
+    alone = [speedup.speedups(one)[cell("none", "ONNX Runtime")] for one in sessions]
+    together = found[cell("none", "ONNX Runtime")]
+    assert together.ratio == sorted(one.ratio for one in alone)[1]
+    assert (together.low, together.high) == (min(one.low for one in alone), max(one.high for one in alone))
+    assert (together.sessions, found[cell("none", "torch.compile")].sessions) == (3, 1)
     assert found[cell("none", "torch.compile")].ratio == pytest.approx(2.0, rel=0.02)
+    times = [time for one in sessions for time in one.times[cell("none", "ONNX Runtime")]]
+    assert together.median == pytest.approx(float(np.median(times)))
 
 
 def test_records_of_other_machines_and_threads_stay_apart() -> None:
@@ -204,7 +211,7 @@ def test_a_table_has_a_line_an_engine_and_keeps_variants_apart() -> None:
     found = speedup.speedups(replace(RECORD, times=times))
     plain, pruned = (speedup.table(found, 224, 1, 50, matched) for matched in (False, True))
     assert list(plain["engine"]) == sorted(["PyTorch eager", AS_WRITTEN, "ONNX Runtime", "OpenVINO"])
-    assert list(plain.columns) == ["engine", "precision", "ResNet-50 (ms)", "plain-50, strictly plain"]
+    assert list(plain.columns) == ["engine", "precision", "ResNet-50 (ms)", "plain-50, strictly plain", "sessions"]
     assert plain.set_index("engine")["plain-50, strictly plain"]["OpenVINO"].startswith("0.80 [0.")
     assert "pruned to MACs" in pruned.columns
     assert "plain-50, strictly plain" not in pruned.columns

@@ -32,7 +32,7 @@ from rdlib.paper.rendering import Linked
 from rdlib.runs.store import Store
 
 WRITTEN = RESULTS / "questions.csv"
-DEPLOYED = ("Are shortcuts", "Does the peak", "Is it 1.4 times")
+DEPLOYED = ("Are shortcuts", "Does the peak", "Is it 1.4 times", "Does the SRAM")
 LATE = {"depth", "depth-level"}  # asked when some of their seeds had run
 
 
@@ -133,7 +133,7 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     commands = [
         fill_command(of, table, store) for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"))
     ]
-    commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency")]
+    commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))
     assert all(" Not run." in line for line in questions.findings(store, ""))

@@ -1,0 +1,182 @@
+"""What the NPU's compiler estimates, in tables: time and memory against the ResNet's, order, and random weights.
+
+Every table names a target in two columns: the processor with its system and memory, and what the compiler saves.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from rdlib.measure.npu import SIZE, UNTRAINED
+from rdlib.models import KINDS, SHORTCUTS
+
+Row = Mapping[str, Any]  # of the record: a network on a target
+Record = Mapping[str, Any]
+Number = Callable[[Row], float]
+KIB = 2**10
+
+
+def cycles(row: Row) -> float:
+    return float(row["cycles"])
+
+
+def sram(row: Row) -> float:
+    """Bytes of SRAM in use at the peak."""
+    return float(row["used"]["sram"])
+
+
+def feature_maps(row: Row, *memories: str) -> float:
+    """Bytes of feature maps that one inference reads and writes, in these memories or in all."""
+    moved = [row["moved"].get(memory, {}) for memory in memories or row["moved"]]
+    return float(sum(count for each in moved for access, count in each.items() if access.startswith("feature_map")))
+
+
+def add_share(row: Row) -> float:
+    """The share of a network's cycles that its additions take by themselves."""
+    return float(row["operators"].get("Add", {"cycles": 0})["cycles"] / row["cycles"])
+
+
+def by_target(record: Record, side: int, depth: int) -> dict[str, dict[str, Row]]:
+    """Rows of untrained networks of one side and depth, by target and name; targets on which the ResNet was tried."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in record["rows"]:
+        if (row["side"], row["depth"], row["weights"]) == (side, depth, UNTRAINED):
+            found.setdefault(row["target"], {})[row["name"]] = row
+    return {target: of for target, of in found.items() if KINDS["all"].format(depth) in of}
+
+
+def named(target: str) -> dict[str, str]:
+    """A target in two columns."""
+    place = target.removesuffix(SIZE).replace("Dedicated_Sram_", "").replace("Shared_Sram", "shared SRAM")
+    return {"target": place.replace(", ", " "), "compiled for": "size" if target.endswith(SIZE) else "speed"}
+
+
+def said(row: Row, what: Callable[[Row], str]) -> str:
+    """Something of a row, or that the compiler found no room for that network on its target."""
+    return "no room" if "refused" in row else what(row)
+
+
+def times_less(whole: Row, row: Row, number: Number) -> str:
+    """How many times less than the ResNet, which itself may have had no room."""
+    return said(row, lambda row: "fits" if "refused" in whole else f"{number(whole) / number(row):.2f}x")
+
+
+def compared(
+    record: Record,
+    side: int,
+    depth: int,
+    number: Number,
+    unit: float,
+    head: str,
+    variants: bool = False,
+    more: Mapping[str, Callable[[Row], str]] | None = None,
+) -> pd.DataFrame:
+    """A line a target: a number of the ResNet in units, under `head`, and how many times less the others have.
+
+    variants: of the ResNets made as cheap as the plain network, instead of those with fewer shortcuts. more: columns
+    of the ResNet besides.
+    """
+    lines = []
+    for target, of in by_target(record, side, depth).items():
+        whole = of[KINDS["all"].format(depth)]
+        line = named(target) | {f"ResNet-{depth} ({head})": shown(whole, number, unit)}
+        for row in of.values():
+            if row is not whole and bool(row["variant"]) == variants:
+                line[row["variant"] or SHORTCUTS[row["shortcuts"]]] = times_less(whole, row, number)
+        lines.append(line | {name: said(whole, what) for name, what in (more or {}).items()})
+    return pd.DataFrame(lines)
+
+
+def shown(row: Row, number: Number, unit: float) -> str:
+    return said(
+        row, lambda row: f"{number(row) / unit:.3g}" if number(row) < 1000 * unit else f"{number(row) / unit:.0f}"
+    )
+
+
+def times(record: Record, side: int, depth: int, variants: bool = False) -> pd.DataFrame:
+    """Milliseconds of the ResNet, how many times as fast the others are, and Add's share of the ResNet's cycles."""
+    more = {} if variants else {"Add's cycles": lambda row: f"{add_share(row):.1%}"}
+    return compared(record, side, depth, lambda row: row["milliseconds"], 1, "ms", variants, more)
+
+
+def best_of_both(record: Record, side: int, depth: int) -> pd.DataFrame:
+    """A line a target, without what is saved: how many times as fast as the ResNet, each network with the faster of its
+    two compilations."""
+    lines = []
+    for place, of in best(by_target(record, side, depth), cycles).items():
+        ratios = {
+            kind: f"{of['all'] / of[kind]:.2f}x" for kind in SHORTCUTS if kind != "all" and {"all", kind} <= of.keys()
+        }
+        lines.append({"target": named(place)["target"]} | {SHORTCUTS[kind]: ratio for kind, ratio in ratios.items()})
+    return pd.DataFrame(lines).fillna("no room")
+
+
+def best(rows: Mapping[str, Mapping[str, Row]], number: Number) -> dict[str, dict[str, float]]:
+    """By target, without what is saved, and shortcuts: the lesser of a number by the two compilations."""
+    found: dict[str, dict[str, float]] = {}
+    for target, of in rows.items():
+        least = found.setdefault(target.removesuffix(SIZE), {})
+        for row in of.values():
+            if not row["variant"] and "refused" not in row:
+                least[row["shortcuts"]] = min(number(row), least.get(row["shortcuts"], float("inf")))
+    return found
+
+
+def order(record: Record, planned: Record, executor: str) -> pd.DataFrame:
+    """A line a target: of all pairs of untrained networks of one side, in how many the planner's traffic (bytes
+    written, float32) and the compiler's (bytes read and written, int8) name the same as the smaller; and the worst."""
+    plans = {(row["name"], row["side"]): row["traffic"][executor] for row in planned["rows"]}
+    lines = []
+    for target in dict.fromkeys(row["target"] for row in record["rows"]):
+        rows = [row for row in record["rows"] if row["target"] == target and "refused" not in row]
+        rows = [row for row in rows if row["weights"] == UNTRAINED and (row["name"], row["side"]) in plans]
+        pairs = [(a, b) for a, b in combinations(rows, 2) if a["side"] == b["side"]]
+        against = [pair for pair in pairs if not agree(*pair, plans)]
+        worst = max(against, key=lambda pair: apart(*pair), default=None)
+        line = named(target) | {"pairs": len(pairs), "same order": len(pairs) - len(against)}
+        lines.append(line | {"farthest apart of the other pairs": between(*worst, plans) if worst else ""})
+    return pd.DataFrame(lines)
+
+
+def agree(a: Row, b: Row, plans: Mapping[tuple[str, int], float]) -> bool:
+    planned = plans[a["name"], a["side"]] - plans[b["name"], b["side"]]
+    return planned * (feature_maps(a) - feature_maps(b)) >= 0
+
+
+def apart(a: Row, b: Row) -> float:
+    """How many times as much the one moves as the other."""
+    return max(feature_maps(a) / feature_maps(b), feature_maps(b) / feature_maps(a))
+
+
+def between(a: Row, b: Row, plans: Mapping[tuple[str, int], float]) -> str:
+    planned = plans[a["name"], a["side"]] / plans[b["name"], b["side"]]
+    moved = feature_maps(a) / feature_maps(b)
+    return f"{a['name']} / {b['name']} at {a['side']}: {planned:.2f} planned, {moved:.2f} moved"
+
+
+def trained(record: Record) -> pd.DataFrame:
+    """What random weights change: of every network with trained ones, on every target, their size as the compiler
+    encodes them and its cycles, against the same network with random weights."""
+    rows = {(row["name"], row["weights"], row["target"]): row for row in record["rows"] if "refused" not in row}
+    lines = []
+    for (name, weights, target), row in rows.items():
+        if weights != UNTRAINED and (bare := rows.get((name, UNTRAINED, target))):
+            encoded, more = (row[key] / bare[key] - 1 for key in ("encoded_weights", "cycles"))
+            lines.append({"weights": weights, **named(target), "encoded": f"{encoded:+.1%}", "cycles": f"{more:+.1%}"})
+    return pd.DataFrame(lines)
+
+
+def additions(record: Record) -> dict[str, set[int]]:
+    """By reading of plain, how many additions the compiler has in its networks, on any target."""
+    found: dict[str, set[int]] = {}
+    for row in record["rows"]:
+        if "refused" not in row:
+            found.setdefault(row["shortcuts"], set()).add(row["operators"].get("Add", {"count": 0})["count"])
+    return found
+
+
+def on_cpu(record: Record) -> int:
+    """How many operators of all rows are left to the CPU."""
+    return sum(row["on_cpu"] + sum(row["outside"].values()) for row in record["rows"] if "refused" not in row)
