@@ -16,8 +16,9 @@ from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, ended, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
 from rdlib.files import RESULTS, ROOT, write
-from rdlib.measure import int8, latency_record, memory, speedup
+from rdlib.measure import int8, latency_record, memory, npu, speedup
 from rdlib.measure import record as measured
+from rdlib.paper import npu as npu_tables
 from rdlib.paper import questions, reported
 from rdlib.paper.rendering import Linked
 from rdlib.paper.statistics import LEAST, percent_bounds
@@ -33,6 +34,7 @@ PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/"}
 MEASURED_TABLES = {
     "memory": "table_1_memory",
     "latency": "table_2_latency",
+    "npu": "tables_1_and_2_npu",
     "int8 quick": "int8_quick",
     "int8 cifar100-2-epochs": "int8_cifar100-2-epochs",
 }
@@ -107,8 +109,8 @@ def answered(what: str, store: Store) -> Linked:
 
 
 def measured_table(what: str, store: Store) -> pd.DataFrame:
-    """What the README shows of table 1 ("memory"), of table 2 ("latency") and of "int8 PROFILE"; without a record one
-    line that names the command."""
+    """What the README shows of table 1 ("memory"), of table 2 ("latency"), of both on an NPU ("npu") and of
+    "int8 PROFILE"; without a record one line that names the command."""
     folder = measured.folder(store)
     if what == "memory":
         path = folder / memory.RECORD.name
@@ -120,6 +122,9 @@ def measured_table(what: str, store: Store) -> pd.DataFrame:
         ]
         lines = [table.assign(machine=machine) for machine, table in shown if not table.empty]
         return pd.concat(lines) if lines else to_fill(in_store(latency_record.COMMAND, store))
+    if what == "npu":
+        path = folder / npu.RECORD.name
+        return npu_tables.overview(npu.read(path), 224, 50) if path.exists() else to_fill(in_store(npu.COMMAND, store))
     return int8.table(PROFILES[what.removeprefix("int8 ")], store)
 
 

@@ -28,7 +28,7 @@ def require_packages() -> None:
     if lacking := [name for name in MODULES if importlib.util.find_spec(name) is None]:
         raise DeployError(
             f"the NPU compiler is not installed ({', '.join(lacking)}): add it with `uv sync --locked --group npu` or "
-            "`pip install executorch` and `pip install --no-deps ethos-u-vela tosa-tools` (Linux on x86-64)"
+            "`pip install --no-deps ethos-u-vela tosa-tools semver` (Linux on x86-64)"
         )
 
 

@@ -114,7 +114,8 @@ def changes(first: LatencyRecord, second: LatencyRecord) -> dict[Cell, float]:
 
 
 def repeats(records: Mapping[str, LatencyRecord]) -> pd.DataFrame:
-    """Every later record of one machine against every earlier one: how far the speed-ups moved."""
+    """Every later record of one machine against every earlier one: how far the speed-ups moved, and how many of them
+    out of the earlier one's interval."""
     lines = []
     for (first, one), (second, other) in itertools.combinations(records.items(), 2):
         if moved := changes(one, other):
@@ -128,9 +129,16 @@ def repeats(records: Mapping[str, LatencyRecord]) -> pd.DataFrame:
                     "largest change": f"{moved[worst]:+.1%}",
                     "where": f"{worst.network}, {size}, {worst.engine}, {worst.precision}",
                     f"over {DRIFT:.0%}": sum(abs(change) >= DRIFT for change in moved.values()),
+                    "outside": outside(one, other),
                 }
             )
     return pd.DataFrame(lines)
+
+
+def outside(one: LatencyRecord, other: LatencyRecord) -> int:
+    """How many speed-ups of a later session lie outside the earlier one's intervals."""
+    earlier, later = speedups(one), speedups(other)
+    return sum(not earlier[cell].low <= later[cell].ratio <= earlier[cell].high for cell in earlier if cell in later)
 
 
 def minute(record: LatencyRecord) -> str:
@@ -152,11 +160,11 @@ def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matc
         line = lines.setdefault((cell.engine, cell.precision), {})
         if one.is_resnet:
             line[f"{cell.network} (ms)"] = f"{one.median:.1f} [{one.quartiles[0]:.1f}, {one.quartiles[1]:.1f}]"
-            line["sessions"] = str(one.sessions)
         elif bool(cell.variant) == matched:
             line[cell.variant or cell.network] = str(one)
+            line["sessions"] = str(min(one.sessions, int(line.get("sessions", one.sessions))))
     named = [{"engine": engine, "precision": precision, **line} for (engine, precision), line in lines.items()]
-    if not any(len(line) > 4 for line in named):
+    if not any("sessions" in line for line in named):
         return pd.DataFrame()
     shown = pd.DataFrame(named).fillna("")
     return shown[[*(name for name in shown if name != "sessions"), "sessions"]]

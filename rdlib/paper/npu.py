@@ -101,6 +101,15 @@ def times(record: Record, side: int, depth: int, variants: bool = False) -> pd.D
     return compared(record, side, depth, lambda row: row["milliseconds"], 1, "ms", variants, more)
 
 
+def overview(record: Record, side: int, depth: int) -> pd.DataFrame:
+    """A line a target: the ResNet's milliseconds and SRAM, and of the two readings of plain how many times less."""
+    shown = times(record, side, depth).drop(columns="Add's cycles")
+    used = compared(record, side, depth, sram, KIB, "KiB of SRAM").drop(columns=["target", "compiled for"])
+    plain = [SHORTCUTS[kind] for kind in SHORTCUTS if kind != "all"]
+    faster, less = ({name: f"{name}, {what}" for name in plain} for what in ("faster", "less SRAM"))
+    return shown.rename(columns=faster).join(used.rename(columns=less))
+
+
 def best_of_both(record: Record, side: int, depth: int) -> pd.DataFrame:
     """A line a target, without what is saved: how many times as fast as the ResNet, each network with the faster of its
     two compilations."""
@@ -157,14 +166,18 @@ def between(a: Row, b: Row, plans: Mapping[tuple[str, int], float]) -> str:
 
 
 def trained(record: Record) -> pd.DataFrame:
-    """What random weights change: of every network with trained ones, on every target, their size as the compiler
-    encodes them and its cycles, against the same network with random weights."""
+    """What trained weights change against random ones in the same network: its size as the compiler encodes it, and its
+    cycles, from the least to the greatest change over all targets."""
     rows = {(row["name"], row["weights"], row["target"]): row for row in record["rows"] if "refused" not in row}
-    lines = []
+    changes: dict[str, list[tuple[float, float]]] = {}
     for (name, weights, target), row in rows.items():
         if weights != UNTRAINED and (bare := rows.get((name, UNTRAINED, target))):
             encoded, more = (row[key] / bare[key] - 1 for key in ("encoded_weights", "cycles"))
-            lines.append({"weights": weights, **named(target), "encoded": f"{encoded:+.1%}", "cycles": f"{more:+.1%}"})
+            changes.setdefault(weights, []).append((encoded, more))
+    lines = []
+    for weights, of in changes.items():
+        encoded, more = (f"{min(each):+.1%} to {max(each):+.1%}" for each in zip(*of, strict=True))
+        lines.append({"trained weights": weights, "targets": len(of), "encoded size": encoded, "cycles": more})
     return pd.DataFrame(lines)
 
 

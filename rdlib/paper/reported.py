@@ -51,21 +51,21 @@ def commands(store: Store) -> list[str]:
 
 
 def released() -> pd.DataFrame:
-    """The authors' released files as MindSpore Lite's documents list them, beside the sizes of our folded networks in
-    float32 ("Mb" there counts as MiB): which reading of "plain" each is. The ImageNet form has 1000 classes."""
-    known, lines = paper(), []
+    """The authors' released files as MindSpore Lite's documents list them, a column each, above the sizes in MiB of our
+    folded networks in float32 ("Mb" there counts as MiB): which reading of "plain" a file is. The ImageNet form has
+    1000 classes."""
+    known, columns = paper(), {}
     for depth in (18, 34, 50):
         size, latency = (known.loc[f"lite_{what}{depth}"] for what in ("size", "latency"))
         sizes = {
-            f"{kind}, {form}": folded_bytes(depth, shortcuts, stem, classes) / MIB
-            for shortcuts, kind in PLAIN.items()
+            f"{form} form, {kind} (MiB)": f"{folded_bytes(depth, shortcuts, stem, classes) / MIB:.2f}"
             for form, stem, classes in FORMS
+            for shortcuts, kind in PLAIN.items()
         }
-        line = {"file": f"plain-CNN-ResNet{depth}", "listed (Mb)": f"{size['value']:g}"}
-        line |= {name: f"{mib:.2f}" for name, mib in sizes.items()}
-        reading = SHORTCUTS.get(str(size["plain"]), "doubtful: fits none of this depth")
-        lines.append(line | {"so it is": reading, "listed (ms)": f"{latency['value']:g}"})
-    return pd.DataFrame(lines)
+        reading = SHORTCUTS.get(str(size["plain"]), "doubtful: none of these")
+        about = {"listed (Mb)": f"{size['value']:g}"} | sizes | {"so it is": reading}
+        columns[f"plain-CNN-ResNet{depth}"] = about | {"listed (ms)": f"{latency['value']:g}"}
+    return pd.DataFrame(columns).reset_index(names="file")
 
 
 def folded_bytes(depth: int, shortcuts: Shortcuts, stem: Stem, classes: int) -> int:

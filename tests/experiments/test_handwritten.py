@@ -28,6 +28,7 @@ GOOD = (RESULTS / "paper.csv").read_text()
         ("cifar10,34,ResNet", "cifar10,,ResNet", "has an empty depth in line 'cifar10_resnet34'"),
         ("cifar10,34,ResNet", ",34,ResNet", "has an empty dataset"),
         (",abstract\n", ",\n", "has an empty source"),
+        (",JointRD,none,", ",JointRD,some,", "has 'some' as plain in line 'cifar10_jointrd34_hub'"),
         ("cifar10_plain34,", "cifar10_resnet34,", "has two lines 'cifar10_resnet34'"),
         ("cifar10_plain34,", ",", "has a line without id"),
         ("claim_memory,", "memory,", "has no line 'claim_memory'"),

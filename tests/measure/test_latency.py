@@ -184,6 +184,7 @@ def test_repeats_name_the_largest_change_and_count_those_over_ten_percent() -> N
     assert line["made"] == "2026-01-02 00:00; 2026-01-01 00:00"
     assert (line["cells"], line["over 10%"]) == (2, 1)
     assert line["largest change"].startswith("+2")
+    assert line["outside"] == 1, "of PyTorch eager; ONNX Runtime stayed where it was"
     assert "PyTorch eager" in line["where"]
     assert speedup.repeats({"latency-1": RECORD}).empty
 

@@ -271,6 +271,32 @@ def test_reported_accuracies_stand_beside_ours(store):
     assert ran[["ours (%)", "n", "same?"]].to_numpy().tolist() == [["95.0", "1/3", "yes"], ["92.0", "1/3", "no"]]
 
 
+def test_the_size_of_a_released_file_shows_which_reading_of_plain_it_is():
+    """Each is within half a tenth of one of our folded networks of its depth, but the doubtful one."""
+    shown = reported.released().set_index("file")
+    for name, of in shown.items():
+        near = [
+            line for line, size in of.filter(like="(MiB)").items() if abs(float(size) - float(of["listed (Mb)"])) < 0.05
+        ]
+        expected = [] if of["so it is"].startswith("doubtful") else [f"CIFAR form, {of['so it is']} (MiB)"]
+        assert near == expected, name
+    doubtful, of_50 = (shown[f"plain-CNN-ResNet{depth}"] for depth in (18, 50))
+    assert abs(float(doubtful["listed (Mb)"]) - float(of_50["ImageNet form, downsampling kept (MiB)"])) < 0.05
+    assert doubtful["so it is"] == "doubtful: none of these"
+
+
+def test_a_released_value_stands_beside_its_own_reading_of_plain_alone():
+    hub = reported.table(Store())
+    hub = hub[hub["by"].str.startswith("MindSpore")]
+    beside = [(line["network"], line["shortcuts"], line["by"]) for line in hub.to_dict("records")]
+    assert sorted(beside) == [
+        ("plain-18", "downsampling kept", "MindSpore, doubtful"),
+        ("plain-18", "strictly plain", "MindSpore, doubtful"),
+        ("plain-34", "strictly plain", "MindSpore"),
+        ("plain-50", "downsampling kept", "MindSpore"),
+    ]
+
+
 def test_tables_fit_a_page_and_link_to_notebooks_that_exist():
     for shown in (questions.table(Store()), questions.table(Store(), main=True)):
         assert max(map(len, str(shown).splitlines())) <= 180
