@@ -81,7 +81,7 @@ def written_bytes(store: Store) -> Deployed:
 
 
 def peak(store: Store) -> Deployed:
-    """Does the peak fall 1.25 times where convolution and addition are one operator, as compilers for NPUs have it?"""
+    """Does the peak fall as the paper says where convolution and addition are one operator, as on many NPUs?"""
     bar = claimed("claim_memory")
     resnet, plain = bytes_of(store, "peak", FUSED)
     question = f"Does the peak memory fall by {bar:g} times? (addition fused)"
@@ -95,7 +95,7 @@ def from_memory(question: str, ours: float, holds: bool, store: Store, form: str
 
 
 def time(store: Store) -> Deployed:
-    """Is it 1.4 times as fast on a CPU, one image, one thread? The paper's mobile NPU is not at hand.
+    """Is it as much faster as the paper says on a CPU, one image, one thread? The paper's mobile NPU is not at hand.
 
     The median of the sessions that timed it; the bounds cover those of all.
     """
@@ -118,14 +118,14 @@ def within(blank: Deployed, bar: float, value: float, low: float, high: float) -
 
 
 def compiled_sram(store: Store) -> Deployed:
-    """Does the SRAM that an NPU's compiler uses fall 1.25 times, where feature maps lie in it?"""
+    """Does the SRAM that an NPU's compiler uses fall as the paper says, where feature maps lie in it?"""
     bar = claimed("claim_memory")
     question = f"Does the SRAM fall by {bar:g} times? (an NPU's compiler, estimated)"
     return by_compiler(Deployed(question, "02", in_store(npu.COMMAND, store)), bar, sram, "Shared_Sram", store)
 
 
 def compiled_time(store: Store) -> Deployed:
-    """Is it 1.4 times as fast, by the estimate of an NPU's compiler?"""
+    """Is it as much faster as the paper says, by the estimate of an NPU's compiler?"""
     bar = claimed("claim_speedup")
     question = f"Is it {bar:g} times as fast? (an NPU's compiler, estimated)"
     return by_compiler(Deployed(question, "03", in_store(npu.COMMAND, store)), bar, cycles, "", store)

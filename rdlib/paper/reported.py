@@ -26,7 +26,7 @@ def table(store: Store) -> pd.DataFrame:
     for profile in PROFILES.values():
         for row in table3(profile):
             for key in (row.reported, f"{row.reported}_hub"):
-                if key in known and known[key]["plain"] in (row.shortcuts, DOUBTFUL, None):
+                if key in known and may_be(known[key]["plain"], row.shortcuts):
                     theirs, ours = float(known[key]["value"]), cell(row, store)
                     close = YES if abs(ours.mean - theirs) <= SAME_LEVEL else NO
                     lines.append(
@@ -43,6 +43,12 @@ def table(store: Store) -> pd.DataFrame:
                         }
                     )
     return pd.DataFrame(lines)
+
+
+def may_be(reading: object, shortcuts: Shortcuts) -> bool:
+    """Whether a reported value may be of a network with such shortcuts: its reading of plain, if it has one, is that or
+    doubtful."""
+    return reading in (shortcuts, DOUBTFUL) or not isinstance(reading, str)
 
 
 def commands(store: Store) -> list[str]:
