@@ -109,5 +109,5 @@ def spread(values: "np.ndarray[Any, Any]", form: str = ".2f") -> str:
     """Mean and sample deviation; empty without a value."""
     if not len(values):
         return ""
-    mean = f"{values.mean():{form}}"
+    mean = f"{round(values.mean(), 2) + 0.0:{form}}"  # minus nothing is nothing
     return mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):.2f}"
