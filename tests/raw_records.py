@@ -150,15 +150,13 @@ def deployed(root: Path) -> list[Line]:
 
 
 def compiled(root: Path, number: Callable[[Any], float], bar: float, only: str = "") -> Line:
-    """What an NPU's compiler says on all targets, each network by the better of its two compilations."""
-    least = dict[tuple[str, str], float]()
+    """What an NPU's compiler says on all targets, both networks compiled alike."""
+    known = dict[tuple[str, str], float]()
     for row in json.loads((root / "measured" / "npu.json").read_text())["rows"]:
         wanted = row["name"] in ("ResNet-50", "plain-50, strictly plain") and row["side"] == 224
         if wanted and only in row["target"] and "refused" not in row:
-            key = row["target"].removesuffix(", Size"), row["name"]
-            least[key] = min(number(row), least.get(key, number(row)))
-    places = {place for place, _ in least}
-    ratios = [least[place, "ResNet-50"] / least[place, "plain-50, strictly plain"] for place in places]
+            known[row["target"], row["name"]] = number(row)
+    ratios = [known[place, "ResNet-50"] / known[place, "plain-50, strictly plain"] for place in {at for at, _ in known}]
     verdict = "yes" if min(ratios) >= bar else "no" if max(ratios) < bar else "undecided"
     return {"ours": f"{np.median(ratios):.2f}x [{min(ratios):.2f}x, {max(ratios):.2f}x]", "n": "", "verdict": verdict}
 

@@ -34,11 +34,11 @@ def require_packages() -> None:
 
 @contextlib.contextmanager
 def taken(step: str) -> Iterator[None]:
-    """Within the block the tools say nothing, and whatever they raise is a DeployError."""
+    """Within the block the tools say nothing, and what they raise of a network is a DeployError."""
     try:
         with quiet():
             yield
-    except DeployError:
+    except (DeployError, OSError):
         raise
     except Exception as error:  # of each of their passes another
         why = (str(error).strip() or type(error).__name__).splitlines()[0]

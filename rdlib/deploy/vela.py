@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -113,12 +113,12 @@ class Estimate:
 
     @property
     def add_share(self) -> float:
-        """The share of all cycles that additions take."""
-        return self.operators.get("Add", {"cycles": 0})["cycles"] / self.cycles
+        return add_share(self.operators, self.cycles)
 
-    def feature_maps(self, memories: Sequence[str] = MEMORIES) -> int:
-        """Bytes of feature maps, read and written."""
-        return sum(self.moved[m][access] for m in memories for access in ACCESSES if access.startswith("feature"))
+
+def add_share(operators: Mapping[str, Mapping[str, int]], cycles: int) -> float:
+    """The share of all cycles that additions take by themselves."""
+    return operators.get("Add", {"cycles": 0})["cycles"] / cycles
 
 
 def compiled(tosa: bytes, target: Target) -> Estimate:

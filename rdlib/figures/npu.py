@@ -4,10 +4,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rdlib.figures.style import CAPTION, NETWORK_COLOURS, legend_below, style
-from rdlib.measure.npu import SIZE
-from rdlib.models import SHORTCUTS
-from rdlib.paper.npu import Record, Row, by_target, feature_maps
+from rdlib.figures.style import CAPTION, NETWORK_COLOURS, legend_below, note, style
+from rdlib.measure.npu import for_size
+from rdlib.models import KINDS, SHORTCUTS
+from rdlib.paper.npu import Record, Row, by_target, feature_maps, place
 
 OPERATORS = {"Conv2D": "#b8b8b8", "Add": "#8250a8", "others": "#dbc9a0"}
 KIB, MB = 2**10, 1e6
@@ -30,22 +30,23 @@ def memory_axis(row: Row) -> tuple[str, float]:
 def trade(record: Record, side: int, depth: int) -> Figure:
     """Milliseconds against memory: a panel a target, a colour a network; filled compiled for speed, hollow for size."""
     style()
-    found = by_target(record, side, depth)
-    places = [target for target in found if not target.endswith(SIZE)]
-    figure, axes = plt.subplots(2, (len(places) + 1) // 2, figsize=(11, 6.2), squeeze=False, layout="constrained")
-    for ax, place in zip(axes.flat, places, strict=False):
-        for name, row in found[place].items():
-            if not row["variant"]:
-                both = [row, found.get(place + SIZE, {}).get(name)]
-                points(ax, [one for one in both if one and "refused" not in one], NETWORK_COLOURS[row["shortcuts"]])
-        ax.set_title(place.replace(", ", "\n", 1), fontsize=9)
+    fits: dict[str, list[Row]] = {}
+    for of in by_target(record, side, depth).values():
+        for row in of.values():
+            if not row["variant"] and "refused" not in row:
+                fits.setdefault(place(row), []).append(row)
+    columns = max(1, (len(fits) + 1) // 2)
+    figure, axes = plt.subplots(2, columns, figsize=(11, 6.2), squeeze=False, layout="constrained")
+    for ax, (name, rows) in zip(axes.flat, fits.items(), strict=False):
+        for shortcuts, colour in NETWORK_COLOURS.items():
+            points(ax, [row for row in rows if row["shortcuts"] == shortcuts], colour)
+        ax.set_title(name.replace(" ", "\n", 1), fontsize=9)
         ax.set(xlim=(0, 1.1 * ax.get_xlim()[1]), ylim=(0, 1.1 * ax.get_ylim()[1]), ylabel="ms")
         ax.grid(alpha=0.3)
-    for ax in axes.flat[len(places) :]:
+    for ax in axes.flat[len(fits) :]:
         ax.axis("off")
-    for shortcuts, words in SHORTCUTS.items():
-        shown = f"ResNet-{depth}" if shortcuts == "all" else f"plain-{depth}, {words}"
-        axes[0, 0].plot([], [], "o", color=NETWORK_COLOURS[shortcuts], label=shown)
+    for kind, words in KINDS.items():
+        axes[0, 0].plot([], [], "o", color=NETWORK_COLOURS[kind], label=words.format(depth))
     axes[0, 0].plot([], [], "o", color="#666", label="compiled for speed")
     axes[0, 0].plot([], [], "o", color="#666", markerfacecolor="white", label="compiled for size")
     legend_below(figure, ncols=5)
@@ -56,22 +57,24 @@ def trade(record: Record, side: int, depth: int) -> Figure:
 def points(ax: Axes, rows: list[Row], colour: str) -> None:
     """A network compiled for speed and for size, joined by a line."""
     at = [(memory_axis(row)[1], row["milliseconds"]) for row in rows]
-    ax.plot(*zip(*at, strict=True), color=colour, linewidth=0.8, alpha=0.6) if at else None
+    if at:
+        ax.plot(*zip(*at, strict=True), color=colour, linewidth=0.8, alpha=0.6)
     for row, (x, y) in zip(rows, at, strict=True):
-        face = "white" if row["target"].endswith(SIZE) else colour
-        ax.plot(x, y, "o", color=colour, markerfacecolor=face, markersize=7)
+        ax.plot(x, y, "o", color=colour, markerfacecolor="white" if for_size(row) else colour, markersize=7)
         ax.set_xlabel(memory_axis(row)[0], fontsize=9)
 
 
-def cycles(record: Record, side: int, depth: int) -> Figure:
+def cycles_by_operator(record: Record, side: int, depth: int) -> Figure:
     """Cycles by operator as a share of the ResNet's: a group a target, a bar a network; compiled for speed."""
     style()
-    found = {target: of for target, of in by_target(record, side, depth).items() if not target.endswith(SIZE)}
-    names, kinds = list(found), list(SHORTCUTS)
-    figure, ax = plt.subplots(figsize=(9, 0.75 * len(names) + 1.6), layout="constrained")
-    for i, target in enumerate(reversed(names)):
-        rows = {row["shortcuts"]: row for row in found[target].values() if not row["variant"]}
-        for aside, kind in enumerate(kinds):
+    whole = KINDS["all"].format(depth)
+    found = [
+        of for of in by_target(record, side, depth).values() if not for_size(of[whole]) and "refused" not in of[whole]
+    ]
+    figure, ax = plt.subplots(figsize=(9, 0.75 * len(found) + 1.6), layout="constrained")
+    for i, of in enumerate(reversed(found)):
+        rows = {row["shortcuts"]: row for row in of.values() if not row["variant"]}
+        for aside, kind in enumerate(SHORTCUTS):
             row, left, y = rows.get(kind), 0.0, i + 0.26 * (1 - aside)
             if row is None or "refused" in row:
                 ax.annotate("no room", (0.01, y), va="center", fontsize=8, color="#777")
@@ -80,17 +83,10 @@ def cycles(record: Record, side: int, depth: int) -> Figure:
                 width = share(row, name) * row["cycles"] / rows["all"]["cycles"]
                 ax.barh(y, width, 0.23, left, color=colour, label=name)
                 left += width
-            ax.annotate(
-                SHORTCUTS[kind] if kind != "all" else f"ResNet-{depth}",
-                (left, y),
-                (3, 0),
-                va="center",
-                textcoords="offset points",
-                fontsize=8,
-                color=NETWORK_COLOURS[kind],
-            )
-    ax.set_yticks(range(len(names)), [name.replace(", ", "\n", 1) for name in reversed(names)], fontsize=9)
-    ax.set(xlabel=f"cycles, as a share of ResNet-{depth}'s", xlim=(0, 1.25))
+            words = {"va": "center", "fontsize": 8, "color": NETWORK_COLOURS[kind]}
+            note(ax, whole if kind == "all" else SHORTCUTS[kind], (left, y), (3, 0), **words)
+    ax.set_yticks(range(len(found)), [place(of[whole]).replace(" ", "\n", 1) for of in reversed(found)], fontsize=9)
+    ax.set(xlabel=f"cycles, as a share of {whole}'s", xlim=(0, 1.25))
     legend_below(figure, ncols=3)
     figure.suptitle(f"{side}x{side}, int8; the compiler's estimates", **CAPTION)
     return figure

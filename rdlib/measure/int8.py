@@ -15,7 +15,7 @@ from rdlib.deploy import tosa
 from rdlib.deploy.delivery import CALIBRATION, COMPARED, deliver
 from rdlib.deploy.microcontroller import quantised_for
 from rdlib.deploy.quantize import saturates
-from rdlib.errors import RecordError
+from rdlib.errors import DeployError, RecordError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import rows_of
@@ -42,67 +42,75 @@ def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line
     Runs without weights are told and left out; train them again with `python -m rdlib train --again ID`. Raises
     RecordError, before anything is measured, where the record cannot be written or would lose a run that it has.
     """
-    tosa.require_packages()
     require_writable(path)
+    try:
+        tosa.require_packages()
+        with_npu = True
+    except DeployError as error:
+        tell(f"ONNX Runtime's int8 alone: {error}")
+        with_npu = False
     named = [(f"{row.name}, seed {run.seed}", run) for row in rows(profile) for run in row.runs]
     if lost := RECORD.runs(profile, store, path).keys() - {run.id for _, run in named if store.has_weights(run)}:
         raise RecordError(
-            f"{path.name} has {len(lost)} runs whose weights are not here: train them again, or write to another file"
+            f"{path.name} has {len(lost)} runs that would be lost (no weights here, or in no table now): train them "
+            "again, or write to another file"
         )
     found: dict[str, Any] = {}
     for name, run in named:
         if not store.has_weights(run):
             tell(f"{name}: no weights here, left out")
             continue
-        found[run.id] = one = accuracies(run, store)
-        top1 = "{float32_top1:.2f} -> {int8_top1:.2f} % (ONNX Runtime), {npu_top1:.2f} % (NPU)".format_map(one)
-        tell(f"{name}: {top1}")
+        found[run.id] = one = accuracies(run, store, with_npu)
+        after = ", ".join(f"{one[key]:.2f} % ({tool})" for tool, key in TOOLS.items() if key in one)
+        tell(f"{name}: {one['float32_top1']:.2f} -> {after}")
     settings = {"calibration_images": CALIBRATION, "compared_images": COMPARED, "weight_bits": 7 if saturates() else 8}
     write(path, {"settings": settings, "provenance": origin(*PACKAGES), "runs": found})
 
 
-def accuracies(run: Run, store: Store) -> dict[str, Any]:
-    """Top-1 in percent of a trained run in eager float32, of its int8 file, and of the int8 network that an NPU would
-    run, whose PyTorch form is also compared with the reference model. Raises RecordError for other images."""
+def accuracies(run: Run, store: Store, with_npu: bool = True) -> dict[str, Any]:
+    """Top-1 in percent of a trained run in eager float32 and of its int8 file; with_npu: also of the int8 network that
+    an NPU would run, in PyTorch, which is compared with the reference model. Raises RecordError for other images."""
     images = images_of(run, store)
     require_same_images(run, store, images)
     with tempfile.TemporaryDirectory() as folder:
         found = deliver(store.network(run), images, Path(folder) / "net.onnx", int8=True)
-    quantised, _, compared = quantised_for(store.network(run), images)
     assert found.int8 is not None
     assert found.int8.runtime_graph is not None
-    return {
+    known = {
         "float32_top1": found.network_top1,
         "int8_top1": found.file_top1,
         "compared": found.int8.images,
         "equal_top1": found.int8.equal_top1,
         "runtime_operators": found.int8.runtime_graph.operators,
-        "npu_top1": evaluate(quantised, images, images.test).top1,
-        "npu_equal_top1": compared.equal_top1,
-        "npu_steps": compared.steps,
     }
+    if not with_npu:
+        return known
+    quantised, _, compared = quantised_for(store.network(run), images)
+    top1 = evaluate(quantised, images, images.test).top1
+    return known | {"npu_top1": top1, "npu_equal_top1": compared.equal_top1, "npu_steps": compared.steps}
 
 
 def table(profile: Profile, store: Store, path: Path | None = None) -> pd.DataFrame:
-    """Top-1 on the test split, mean and deviation over the seeds that were measured, and the paired changes.
+    """Top-1 on the test split, mean and deviation over the seeds that were measured, and the paired changes, by each
+    tool that any of them has.
 
     Without a record all cells are empty and name the command that fills them.
     """
     runs, lines = RECORD.runs(profile, store, path), []
+    tools = {tool: key for tool, key in TOOLS.items() if not runs or any(key in one for one in runs.values())}
     for row in rows(profile):
-        found = [runs[run.id] for run in row.runs if run.id in runs]
-        line = {"network": row.name, "float32 top-1 (%)": spread(values(found, "float32_top1"))}
-        for tool, key in TOOLS.items():
+        found = [runs[run.id] for run in row.runs if run.id in runs and set(tools.values()) <= runs[run.id].keys()]
+        before = values(found, "float32_top1")
+        line = {"network": row.name, "float32 top-1 (%)": spread(before)}
+        for tool, key in tools.items():
             after = values(found, key)
-            change = after - values([one for one in found if key in one], "float32_top1")
-            line |= {f"int8, {tool}": spread(after), f"change, {tool}": spread(change, "+.2f")}
+            line |= {f"int8, {tool}": spread(after), f"change, {tool}": spread(after - before, "+.2f")}
         lines.append((line, len(found), len(row.runs)))
     return RECORD.table(profile, store, lines)
 
 
 def values(found: list[dict[str, Any]], key: str) -> "np.ndarray[Any, Any]":
-    """Of the runs that have it."""
-    return np.array([one[key] for one in found if key in one])
+    return np.array([one[key] for one in found])
 
 
 def spread(values: "np.ndarray[Any, Any]", form: str = ".2f") -> str:

@@ -4,7 +4,7 @@ Lowered once, compiled for each target, kept in one record, to which an interrup
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -29,7 +29,7 @@ from rdlib.models import KINDS, Shortcuts, StagedResNet
 RECORD = measured.FOLDER / "npu.json"
 COMMAND = "python -m rdlib measure npu"
 UNTRAINED = "untrained"
-SIZE = ", Size"  # ends the name of a target for which the compiler saves memory rather than time
+NO_ROOM = "Failed to allocate"  # Vela, where a network does not fit the SRAM of a target
 PUBLISHED = ("digits-resnet-50", "digits-plain-50", "digits-plain-50-jointrd")
 SYSTEMS = (
     ("ethos-u55-256", "Ethos_U55_High_End_Embedded", "Shared_Sram"),
@@ -111,57 +111,81 @@ def measure(
 ) -> dict[str, Any]:
     """Compile every network for every target; returns the record, to which each network is written as it is done.
 
-    A record that is there already is completed. What finds no room on a target, its row says, and the next measurement
-    tries again. jobs: compilers at once, default the cores.
+    A record that is there already is completed. What finds no room on a target, its row says, and whoever asks for it
+    again has it tried again. jobs: compilers at once, default the cores.
 
     Raises RecordError where the record cannot be written or was made by other versions of the compiler, and DeployError
-    where a network cannot be lowered.
+    where a network cannot be lowered or the compiler failed otherwise.
     """
     tosa.require_packages()
     measured.require_writable(path)
     origin = measured.origin(*tosa.PACKAGES)
-    rows: list[dict[str, Any]] = []
+    done: dict[tuple[Any, ...], dict[str, Any]] = {}
     if path.exists():
         found = read(path)
-        if found["provenance"]["versions"] != origin["versions"]:
+        if found["provenance"].get("versions") != origin["versions"]:
             raise RecordError(
                 f"{path.name} was made by other versions of the compiler: move it away, or name another file"
             )
-        rows = found["rows"]
-    done = {key(row): row for row in rows if "refused" not in row}
-    pending: tuple[dict[str, Any], list[tuple[Target, Future[Estimate]]]] | None = None
+        done = {key(row): row for row in found["rows"]}
+    compiling: list[tuple[dict[str, Any], Future[Estimate]]] = []
+    failed: list[str] = []
 
     def collect() -> None:
-        if pending is None:
-            return
-        facts, compiling = pending
-        for target, future in compiling:
-            row = facts | {"target": target.name, "flags": " ".join(target.flags)}
+        """Into the record what is compiled; an interrupt has cancelled the rest."""
+        for row, future in compiling:
+            if future.cancelled():
+                continue
             try:
                 done[key(row)] = row | short(future.result())
             except DeployError as error:
                 tell(str(error))
-                done[key(row)] = row | {"refused": str(error)}
-        measured.write(path, {"provenance": origin, "rows": list(done.values())}, listed="rows")
+                if NO_ROOM in str(error):
+                    done[key(row)] = row | {"refused": str(error)}
+                else:
+                    failed.append(str(error))
+        if compiling:
+            measured.write(path, {"provenance": origin, "rows": list(done.values())}, listed="rows")
+        compiling.clear()
 
     pool = ThreadPoolExecutor(jobs or os.cpu_count() or 1)
     try:
         for i, one in enumerate(subjects):
-            left = [target for target in on if key(one.facts() | {"target": target.name}) not in done]
+            rows = [one.facts() | {"target": target.name, "flags": " ".join(target.flags)} for target in on]
+            left = [i for i, row in enumerate(rows) if "refused" in done.get(key(row), {"refused": ""})]
             tell(f"{i + 1}/{len(subjects)} {one.name} at {one.side}, {one.weights}: {len(left)} of {len(on)} targets")
             if left:
                 low = one.lowered()  # while the compilers work on the network before it
                 collect()
-                facts = one.facts() | {"outside": low.outside}
-                pending = facts, [(target, pool.submit(compiled, low.tosa, target)) for target in left]
+                facts = {"outside": low.outside}
+                compiling += [(rows[at] | facts, pool.submit(compiled, low.tosa, on[at])) for at in left]
         collect()
     finally:
         pool.shutdown(cancel_futures=True)
+        collect()
+    if failed:
+        raise DeployError(f"{len(failed)} of the compilations failed: {failed[0]}; run the command again")
     return read(path)
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ("name", "side", "weights", "target"))
+
+
+def settings(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the compiler was told, by flag: the accelerator, its system and memory mode, and what it saved."""
+    words = str(row["flags"]).split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def system_of(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Accelerator, system and memory mode, as in SYSTEMS."""
+    of = settings(row)
+    return of["--accelerator-config"], of["--system-config"], of["--memory-mode"]
+
+
+def for_size(row: Mapping[str, Any]) -> bool:
+    return settings(row)["--optimise"] == "Size"
 
 
 def short(estimate: Estimate) -> dict[str, Any]:

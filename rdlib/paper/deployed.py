@@ -4,6 +4,7 @@ Notebooks 02 and 03 have every executor, engine, depth and size; these are the r
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -12,12 +13,13 @@ from rdlib.experiments.handwritten import paper
 from rdlib.experiments.tables import in_store
 from rdlib.measure import latency_record, memory, npu, speedup
 from rdlib.models import KINDS
-from rdlib.paper.npu import Number, best, by_target, cycles, sram
+from rdlib.paper.npu import Number, by_target, cycles, sram
 from rdlib.paper.statistics import NO, NOT_RUN, UNDECIDED, YES
 from rdlib.runs.store import Store
 
 DEPTH, SIDE = 50, 224
 NEAR = 5.0  # points within which a share is "about" the claimed one
+COMPILER = "an NPU's compiler, estimated"
 ENGINE, PRECISION = "ONNX Runtime", "float32"
 
 
@@ -120,25 +122,30 @@ def within(blank: Deployed, bar: float, value: float, low: float, high: float) -
 def compiled_sram(store: Store) -> Deployed:
     """Does the SRAM that an NPU's compiler uses fall as the paper says, where feature maps lie in it?"""
     bar = claimed("claim_memory")
-    question = f"Does the SRAM fall by {bar:g} times? (an NPU's compiler, estimated)"
-    return by_compiler(Deployed(question, "02", in_store(npu.COMMAND, store)), bar, sram, "Shared_Sram", store)
+    blank = Deployed(f"Does the SRAM fall by {bar:g} times? ({COMPILER})", "02", in_store(npu.COMMAND, store))
+    return by_compiler(blank, bar, sram, [system for system in npu.SYSTEMS if system[2] == "Shared_Sram"], store)
 
 
 def compiled_time(store: Store) -> Deployed:
     """Is it as much faster as the paper says, by the estimate of an NPU's compiler?"""
     bar = claimed("claim_speedup")
-    question = f"Is it {bar:g} times as fast? (an NPU's compiler, estimated)"
-    return by_compiler(Deployed(question, "03", in_store(npu.COMMAND, store)), bar, cycles, "", store)
+    blank = Deployed(f"Is it {bar:g} times as fast? ({COMPILER})", "03", in_store(npu.COMMAND, store))
+    return by_compiler(blank, bar, cycles, npu.SYSTEMS, store)
 
 
-def by_compiler(blank: Deployed, bar: float, number: Number, place: str, store: Store) -> Deployed:
-    """The answer over all targets with `place` in their name, each network by the better of its two compilations: the
-    median of the targets, and the least and the greatest as bounds."""
-    path = store.root / "measured" / npu.RECORD.name
+def by_compiler(
+    blank: Deployed, bar: float, number: Number, systems: Sequence[tuple[str, str, str]], store: Store
+) -> Deployed:
+    """The answer over these systems, both networks compiled for speed and both for size: the median of the ratios, and
+    the least and the greatest as bounds."""
+    path, names = store.root / "measured" / npu.RECORD.name, [KINDS[kept].format(DEPTH) for kept in ("all", "none")]
     if not path.exists():
         return blank
-    rows = {target: of for target, of in by_target(npu.read(path), SIDE, DEPTH).items() if place in target}
-    ratios = [of["all"] / of["none"] for of in best(rows, number).values() if {"all", "none"} <= of.keys()]
+    ratios = []
+    for of in by_target(npu.read(path), SIDE, DEPTH).values():
+        rows = [of[name] for name in names if name in of and "refused" not in of[name]]
+        if len(rows) == len(names) and npu.system_of(rows[0]) in systems:
+            ratios.append(number(rows[0]) / number(rows[1]))
     return within(blank, bar, median(ratios), min(ratios), max(ratios)) if ratios else blank
 
 

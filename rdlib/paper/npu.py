@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from rdlib.measure.npu import SIZE, UNTRAINED
+from rdlib.deploy.vela import add_share
+from rdlib.measure.npu import UNTRAINED, for_size, system_of
 from rdlib.models import KINDS, SHORTCUTS
 
 Row = Mapping[str, Any]  # of the record: a network on a target
@@ -33,11 +34,6 @@ def feature_maps(row: Row, *memories: str) -> float:
     return float(sum(count for each in moved for access, count in each.items() if access.startswith("feature_map")))
 
 
-def add_share(row: Row) -> float:
-    """The share of a network's cycles that its additions take by themselves."""
-    return float(row["operators"].get("Add", {"cycles": 0})["cycles"] / row["cycles"])
-
-
 def by_target(record: Record, side: int, depth: int) -> dict[str, dict[str, Row]]:
     """Rows of untrained networks of one side and depth, by target and name; targets on which the ResNet was tried."""
     found: dict[str, dict[str, Row]] = {}
@@ -47,10 +43,17 @@ def by_target(record: Record, side: int, depth: int) -> dict[str, dict[str, Row]
     return {target: of for target, of in found.items() if KINDS["all"].format(depth) in of}
 
 
-def named(target: str) -> dict[str, str]:
-    """A target in two columns."""
-    place = target.removesuffix(SIZE).replace("Dedicated_Sram_", "").replace("Shared_Sram", "shared SRAM")
-    return {"target": place.replace(", ", " "), "compiled for": "size" if target.endswith(SIZE) else "speed"}
+def named(row: Row) -> dict[str, str]:
+    """The target of a row in two columns."""
+    return {"target": place(row), "compiled for": "size" if for_size(row) else "speed"}
+
+
+def place(row: Row) -> str:
+    """The target without what the compiler saves."""
+    accelerator, system, memory = system_of(row)
+    _, family, size = accelerator.upper().split("-")
+    system = system.removeprefix(f"Ethos_{family}_").removeprefix("SYS_")
+    return f"{family}-{size} {system} {memory.replace('Dedicated_Sram_', '').replace('Shared_Sram', 'shared SRAM')}"
 
 
 def said(row: Row, what: Callable[[Row], str]) -> str:
@@ -79,9 +82,9 @@ def compared(
     of the ResNet besides.
     """
     lines = []
-    for target, of in by_target(record, side, depth).items():
+    for of in by_target(record, side, depth).values():
         whole = of[KINDS["all"].format(depth)]
-        line = named(target) | {f"ResNet-{depth} ({head})": shown(whole, number, unit)}
+        line = named(whole) | {f"ResNet-{depth} ({head})": shown(whole, number, unit)}
         for row in of.values():
             if row is not whole and bool(row["variant"]) == variants:
                 line[row["variant"] or SHORTCUTS[row["shortcuts"]]] = times_less(whole, row, number)
@@ -97,13 +100,16 @@ def shown(row: Row, number: Number, unit: float) -> str:
 
 def times(record: Record, side: int, depth: int, variants: bool = False) -> pd.DataFrame:
     """Milliseconds of the ResNet, how many times as fast the others are, and Add's share of the ResNet's cycles."""
-    more = {} if variants else {"Add's cycles": lambda row: f"{add_share(row):.1%}"}
+    more = {} if variants else {"Add's cycles": lambda row: f"{add_share(row['operators'], row['cycles']):.1%}"}
     return compared(record, side, depth, lambda row: row["milliseconds"], 1, "ms", variants, more)
 
 
 def overview(record: Record, side: int, depth: int) -> pd.DataFrame:
     """A line a target: the ResNet's milliseconds and SRAM, and of the two readings of plain how many times less."""
-    shown = times(record, side, depth).drop(columns="Add's cycles")
+    shown = times(record, side, depth)
+    if shown.empty:
+        return shown
+    shown = shown.drop(columns="Add's cycles")
     used = compared(record, side, depth, sram, KIB, "KiB of SRAM").drop(columns=["target", "compiled for"])
     plain = [SHORTCUTS[kind] for kind in SHORTCUTS if kind != "all"]
     faster, less = ({name: f"{name}, {what}" for name in plain} for what in ("faster", "less SRAM"))
@@ -113,45 +119,50 @@ def overview(record: Record, side: int, depth: int) -> pd.DataFrame:
 def best_of_both(record: Record, side: int, depth: int) -> pd.DataFrame:
     """A line a target, without what is saved: how many times as fast as the ResNet, each network with the faster of its
     two compilations."""
-    lines = []
-    for place, of in best(by_target(record, side, depth), cycles).items():
-        ratios = {
-            kind: f"{of['all'] / of[kind]:.2f}x" for kind in SHORTCUTS if kind != "all" and {"all", kind} <= of.keys()
-        }
-        lines.append({"target": named(place)["target"]} | {SHORTCUTS[kind]: ratio for kind, ratio in ratios.items()})
-    return pd.DataFrame(lines).fillna("no room")
-
-
-def best(rows: Mapping[str, Mapping[str, Row]], number: Number) -> dict[str, dict[str, float]]:
-    """By target, without what is saved, and shortcuts: the lesser of a number by the two compilations."""
-    found: dict[str, dict[str, float]] = {}
-    for target, of in rows.items():
-        least = found.setdefault(target.removesuffix(SIZE), {})
+    best: dict[str, dict[str, float]] = {}
+    for of in by_target(record, side, depth).values():
         for row in of.values():
             if not row["variant"] and "refused" not in row:
-                least[row["shortcuts"]] = min(number(row), least.get(row["shortcuts"], float("inf")))
-    return found
+                least = best.setdefault(place(row), {})
+                least[row["shortcuts"]] = min(cycles(row), least.get(row["shortcuts"], float("inf")))
+    lines = []
+    for target, least in best.items():
+        known = [kind for kind in SHORTCUTS if kind != "all" and {"all", kind} <= least.keys()]
+        lines.append({"target": target} | {SHORTCUTS[kind]: f"{least['all'] / least[kind]:.2f}x" for kind in known})
+    return pd.DataFrame(lines).fillna("no room")
 
 
 def order(record: Record, planned: Record, executor: str) -> pd.DataFrame:
     """A line a target: of all pairs of untrained networks of one side, in how many the planner's traffic (bytes
-    written, float32) and the compiler's (bytes read and written, int8) name the same as the smaller; and the worst."""
+    written, float32) and the compiler's (int8) name the same as the smaller: by what it writes, and by what it reads
+    and writes; and of the pairs where the latter differ the one that the compiler holds farthest apart."""
     plans = {(row["name"], row["side"]): row["traffic"][executor] for row in planned["rows"]}
     lines = []
     for target in dict.fromkeys(row["target"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["target"] == target and "refused" not in row]
         rows = [row for row in rows if row["weights"] == UNTRAINED and (row["name"], row["side"]) in plans]
         pairs = [(a, b) for a, b in combinations(rows, 2) if a["side"] == b["side"]]
-        against = [pair for pair in pairs if not agree(*pair, plans)]
+        if not pairs:
+            continue
+        against = [pair for pair in pairs if not agree(*pair, plans, feature_maps)]
+        line = named(rows[0]) | {
+            "pairs": len(pairs),
+            "same by writes": sum(agree(*each, plans, written) for each in pairs),
+        }
+        line |= {"by reads and writes": len(pairs) - len(against)}
         worst = max(against, key=lambda pair: apart(*pair), default=None)
-        line = named(target) | {"pairs": len(pairs), "same order": len(pairs) - len(against)}
         lines.append(line | {"farthest apart of the other pairs": between(*worst, plans) if worst else ""})
     return pd.DataFrame(lines)
 
 
-def agree(a: Row, b: Row, plans: Mapping[tuple[str, int], float]) -> bool:
+def written(row: Row) -> float:
+    """Bytes of feature maps that one inference writes, in all memories."""
+    return float(sum(each["feature_map_write"] for each in row["moved"].values()))
+
+
+def agree(a: Row, b: Row, plans: Mapping[tuple[str, int], float], number: Number) -> bool:
     planned = plans[a["name"], a["side"]] - plans[b["name"], b["side"]]
-    return planned * (feature_maps(a) - feature_maps(b)) >= 0
+    return planned * (number(a) - number(b)) >= 0
 
 
 def apart(a: Row, b: Row) -> float:

@@ -2,8 +2,9 @@
 
 import pytest
 
+from rdlib.deploy import tosa
 from rdlib.deploy.microcontroller import Compared
-from rdlib.errors import RecordError
+from rdlib.errors import DeployError, RecordError
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.measure import int8
@@ -56,18 +57,33 @@ def test_the_change_is_paired_over_seeds(cells, tmp_path):
     line = int8.table(PROFILES["quick"], Store(), path).iloc[0]
     assert (line["float32 top-1 (%)"], line["int8, ONNX Runtime"]) == ("85.00 ± 7.07", "83.50 ± 6.36")
     assert (line["change, ONNX Runtime"], line["change, NPU"]) == ("-1.50 ± 0.71", "+2.00 ± 1.41")
-    for one in runs.values():
-        del one["npu_top1"]
+    del runs[cells[0].runs[0].id]["npu_top1"]
     measured.write(path, {"runs": runs})
-    line = int8.table(PROFILES["quick"], Store(), path).iloc[0]
-    assert (line["int8, NPU"], line["change, NPU"], line["n"]) == ("", "", "2/2"), "an older record lacks it"
+    assert int8.table(PROFILES["quick"], Store(), path).iloc[0]["n"] == "1/2", "a run lacks one tool"
+    del runs[cells[0].runs[1].id]["npu_top1"]
+    measured.write(path, {"runs": runs})
+    older = int8.table(PROFILES["quick"], Store(), path)
+    assert "int8, NPU" not in older.columns
+    assert older.iloc[0]["n"] == "2/2"
+
+
+def test_without_the_npus_compiler_the_other_tool_is_measured(cells, store, tmp_path, monkeypatch):
+    def absent():
+        raise DeployError("the NPU compiler is not installed")
+
+    monkeypatch.setattr(tosa, "require_packages", absent)
+    monkeypatch.setattr(int8, "quantised_for", None)
+    path, told = tmp_path / "int8.json", []
+    int8.measure(PROFILES["quick"], store, path, told.append)
+    assert told[0] == "ONNX Runtime's int8 alone: the NPU compiler is not installed"
+    assert all("int8_top1" in one and "npu_top1" not in one for one in measured.read(path, "again")["runs"].values())
 
 
 def test_a_record_never_loses_a_run(cells, store, tmp_path):
     path = tmp_path / "int8.json"
     measured.write(path, {"runs": {"0" * 12: {}}})
     before = path.read_text()
-    with pytest.raises(RecordError, match=r"int8\.json has 1 runs whose weights are not here"):
+    with pytest.raises(RecordError, match=r"int8\.json has 1 runs that would be lost"):
         int8.measure(PROFILES["quick"], store, path)
     assert path.read_text() == before
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rdlib.figures import npu as figures
 from rdlib.paper import npu
 
 NAMES = {"all": "ResNet-50", "downsample": "plain-50, downsampling kept", "none": "plain-50, strictly plain"}
@@ -15,6 +16,8 @@ def row(shortcuts, cycles, target=PLACE, variant="", **more):
     operators = {"Conv2D": {"count": 50, "cycles": cycles - cycles // 4}}
     operators |= {"Add": {"count": counts[shortcuts], "cycles": cycles // 4}} if shortcuts in counts else {}
     moved = {"sram": {"feature_map_read": 10 * cycles, "feature_map_write": 5 * cycles, "weight_read": 7}}
+    of = "--accelerator-config ethos-u55-256 --system-config Ethos_U55_High_End_Embedded --memory-mode Shared_Sram"
+    about |= {"flags": f"{of} --optimise {'Size' if target.endswith('Size') else 'Performance'}"}
     about |= {"milliseconds": cycles / 10, "cycles": cycles, "used": {"sram": 2048 * cycles}, "moved": moved}
     return about | {"operators": operators, "encoded_weights": 100} | more
 
@@ -62,9 +65,13 @@ def test_pairs_on_which_planner_and_compiler_differ_are_counted_and_the_worst_is
     memory = {"rows": [{"name": NAMES[kind], "side": 224, "traffic": {"x": size}} for kind, size in planned.items()]}
     rows = [row("all", 400), row("downsample", 300), row("none", 200)]
     (line,) = npu.order({"rows": rows}, memory, "x").to_dict("records")
-    assert (line["pairs"], line["same order"]) == (3, 2)
+    assert (line["pairs"], line["same by writes"], line["by reads and writes"]) == (3, 2, 2)
     last = "ResNet-50 / plain-50, downsampling kept at 224: 0.95 planned, 1.33 moved"
     assert line["farthest apart of the other pairs"] == last
+    for one in rows:
+        one["moved"]["sram"]["feature_map_write"] = planned[one["shortcuts"]]
+    (line,) = npu.order({"rows": rows}, memory, "x").to_dict("records")
+    assert (line["same by writes"], line["by reads and writes"]) == (3, 2)
 
 
 def test_random_weights_are_held_against_trained_ones_of_the_same_network():
@@ -87,3 +94,21 @@ def test_what_is_counted_over_the_whole_record():
 @pytest.mark.parametrize(("kinds", "bytes_"), [(("sram",), 15), ((), 15), (("dram",), 0)])
 def test_feature_maps_are_read_and_written(kinds, bytes_):
     assert npu.feature_maps(row("none", 1), *kinds) == bytes_
+
+
+def test_a_record_without_the_networks_asked_for_makes_empty_tables_and_pictures():
+    """As after `measure npu --depth 18` in a store of one's own."""
+    assert npu.overview(RECORD, 224, 18).empty
+    assert npu.times(RECORD, 32, 50).empty
+    assert npu.best_of_both(RECORD, 224, 34).empty
+    assert npu.order({"rows": []}, {"rows": []}, "x").empty
+    figures.trade(RECORD, 224, 18)
+    figures.cycles_by_operator(RECORD, 224, 18)
+
+
+def test_pictures_leave_out_what_has_no_room():
+    rows = [*RECORD["rows"], {**row("all", 1, "another"), "refused": "no"}, row("none", 5, "another")]
+    panels = figures.trade({"rows": rows}, 224, 50).axes
+    assert [ax.get_xlabel() for ax in panels if ax.axison] == ["SRAM used (KiB)"]
+    (bars,) = figures.cycles_by_operator({"rows": rows[:-1]}, 224, 50).axes
+    assert len(bars.get_yticks()) == 1
