@@ -93,9 +93,8 @@ def compared(
 
 
 def shown(row: Row, number: Number, unit: float) -> str:
-    return said(
-        row, lambda row: f"{number(row) / unit:.3g}" if number(row) < 1000 * unit else f"{number(row) / unit:.0f}"
-    )
+    """A number in units: three digits, or as many as its whole part has."""
+    return said(row, lambda row: f"{number(row) / unit:{'.3g' if number(row) < 100 * unit else '.0f'}}")
 
 
 def times(record: Record, side: int, depth: int, variants: bool = False) -> pd.DataFrame:

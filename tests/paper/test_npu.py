@@ -48,6 +48,11 @@ def test_a_ratio_above_one_is_better_than_the_resnet():
     assert (sram["ResNet-50 (KiB)"], sram["strictly plain"]) == ("800", "2.00x")
 
 
+@pytest.mark.parametrize(("cycles", "shown"), [(1.234, "1.23"), (99.96, "100"), (999.7, "1000"), (2479.9, "2480")])
+def test_a_number_has_three_digits_or_all_of_its_whole_part(cycles, shown):
+    assert npu.shown({"cycles": cycles}, npu.cycles, 1) == shown
+
+
 def test_each_network_has_the_better_of_its_two_compilations():
     (line,) = npu.best_of_both(RECORD, 224, 50).to_dict("records")
     assert (line["downsampling kept"], line["strictly plain"]) == ("0.75x", "1.50x")
