@@ -1,7 +1,7 @@
 """JointRD with more mixed paths: they leave the student at any block, not only where a stage ends."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 from torch import nn
 
@@ -29,11 +29,10 @@ class JointRDAtBlocks(JointRD):
         m_min: float = 0.5,
         m_end: float = 0.3,
         init: Init = "scratch",
-        paths: Literal["sampled"] | None = None,
     ):
         self.mixed = cuts
-        how = {"m_start": m_start, "m_min": m_min, "m_end": m_end, "paths": paths}
-        super().__init__(student, teacher, distance_weight=distance_weight, init=init, **how)  # type: ignore[arg-type]
+        falling: dict[str, Any] = {"m_start": m_start, "m_min": m_min, "m_end": m_end}
+        super().__init__(student, teacher, distance_weight=distance_weight, init=init, **falling)
 
     def require_fit(self) -> None:
         """Raise ConfigError also where the two have other blocks, or too few."""
