@@ -30,7 +30,8 @@ RULE = (
     f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
-    f"family (seven main ones; three on its parts; two beyond the paper) err in {ERROR:.0%} (Holm); what was looked at later stands alone."
+    "family (seven main ones; three on its parts; two beyond the paper) "
+    f"err in {ERROR:.0%} (Holm); what was looked at later stands alone."
 )
 
 COLUMNS = (
