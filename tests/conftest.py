@@ -1,5 +1,6 @@
 """Small data and networks: every test runs in seconds on one core."""
 
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,8 +18,13 @@ torch.set_num_threads(1)
 
 MakeDataset = Callable[..., Dataset]
 
-# `make test` gives a worker whole files. The longest start first, so that no worker is left with one at the end.
-LONGEST = (
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored
+
+# `make test` gives a worker whole files. The longest start first, so that no worker is left with one at the end; before
+# them those that fork: torch learns in a fork only where its parent has not learned yet.
+FIRST = (
+    "test_kills.py",
+    "test_inputs.py",
     "00_start_here.ipynb",
     "10_take_your_own_resnet.ipynb",
     "test_parallel.py",
@@ -32,8 +38,8 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))  # stable: within a file nothing moves
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))  # stable: within a file nothing moves
 
 
 @pytest.fixture(scope="session", autouse=True)
