@@ -205,6 +205,8 @@ class JointRD(Taught):
     ConfigError when teacher and student disagree in a stage's channels, and for a batch that has no three images.
     """
 
+    mixed: int = STAGES - 1  # how many mixed paths there are
+
     def __init__(
         self,
         student: StagedResNet,
@@ -235,7 +237,7 @@ class JointRD(Taught):
     def make_connectors(self) -> nn.ModuleList:
         """One for each mixed path, and last the one of the own path."""
         ours, theirs = self.student.stage_channels[-1], self.teacher.stage_channels[-1]
-        return nn.ModuleList(connector(c, theirs) for c in (theirs, theirs, theirs, ours))
+        return nn.ModuleList(connector(c, theirs) for c in (*[theirs] * self.mixed, ours))
 
     @property
     def partial(self) -> bool:
@@ -256,20 +258,20 @@ class JointRD(Taught):
             logits = self.student.classify(own)
             self.student_logits = logits.detach()
             terms = self.own_logits_terms(logits, labels, target)
-            terms["distance"] = weight * self.distance(STAGES - 1, own, target, margin)
+            terms["distance"] = weight * self.distance(self.mixed, own, target, margin)
             if mixed is not None:
-                # Students join the running batch stage by stage, so part i left the student after stage i + 1.
-                each = (whole.tensor_split(STAGES - 1) for whole in (self.guide.classify(mixed), mixed))
+                # Students join the running batch part by part, so part i left the student at cut i.
+                each = (whole.tensor_split(self.mixed) for whole in (self.guide.classify(mixed), mixed))
                 for i, (z, f, y, f_t) in enumerate(zip(*each, self.shares(labels), self.shares(target), strict=True)):
                     terms[f"mixed_{i + 1}_cross_entropy"] = m * self.scale * F.cross_entropy(z, y)
                     terms[f"mixed_{i + 1}_distance"] = m * weight * self.distance(i, f, f_t, margin)
             return terms
 
     def shares(self, batch: Tensor) -> Sequence[Tensor]:
-        """What of a batch [N, ...] goes down each mixed path: all of it, or a third where the paths are sampled."""
-        if self.sampled and len(batch) < STAGES - 1:
-            raise ConfigError(f"paths='sampled' needs {STAGES - 1} images in every batch, not {len(batch)}: take more")
-        return batch.tensor_split(STAGES - 1) if self.sampled else [batch] * (STAGES - 1)
+        """What of a batch [N, ...] goes down each mixed path: all of it, or an equal part where they are sampled."""
+        if self.sampled and len(batch) < self.mixed:
+            raise ConfigError(f"paths='sampled' needs {self.mixed} images in every batch, not {len(batch)}: take more")
+        return batch.tensor_split(self.mixed) if self.sampled else [batch] * self.mixed
 
     def own_logits_terms(self, logits: Tensor, labels: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the own path's logits [N, classes] are asked for; target: the teacher's last feature map."""
@@ -280,21 +282,25 @@ class JointRD(Taught):
         return h
 
     def distance(self, path: int, feature: Tensor, target: Tensor, margin: Tensor) -> Tensor:
-        """Of one path's last feature map from the teacher's; paths 0..2 leave after stages 1..3, the last never."""
+        """Of one path's last feature map from the teacher's; the last path never leaves the student."""
         return margin_distance(self.connectors[path](feature), target, margin)
 
-    def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
-        """Last pre-ReLU maps of the own path [N, ...] and of mixed paths k = 1, 2, 3: [3 N, ...], or sampled [N, ...].
+    def segments(self, network: StagedResNet) -> Sequence[nn.Module]:
+        """A network in pieces: mixed paths leave the student between two of them."""
+        return network.stages
 
-        The mixed paths run as one batch that grows at each stage boundary: every teacher stage runs once, which is
-        exact because the teacher's BatchNorm is in eval mode.
+    def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
+        """Last pre-ReLU maps of the own path [N, ...] and of the mixed paths: of three [3 N, ...], or sampled [N, ...].
+
+        These run as one batch that grows at each cut: every piece of the teacher, whose BatchNorm is in eval mode,
+        runs once.
         """
         h, running = self.student.stem(images), None
-        for i, (student_stage, teacher_stage) in enumerate(zip(self.student.stages, self.guide.stages, strict=True)):
+        for i, (ours, theirs) in enumerate(zip(self.segments(self.student), self.segments(self.guide), strict=True)):
             if running is not None:
-                running = teacher_stage(running)
-            h = student_stage(h)
-            if with_mixed and i < STAGES - 1:
+                running = theirs(running)
+            h = ours(h)
+            if with_mixed and i < self.mixed:
                 entering = self.enter(i, self.shares(h)[i])
                 running = entering if running is None else torch.cat([running, entering])
         return h, running

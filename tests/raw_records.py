@@ -18,12 +18,15 @@ FROZEN = {"distance_weight": 0.001, "init": "scratch", "m_end": 0.3, "m_min": 0.
 FROZEN |= {"quarter": False, "regime": "frozen"}
 SMALL = {"dataset": "cifar10-small", "depth": 34, "width": 16, "epochs": 10}
 DEEP = {"dataset": "digits", "depth": 66, "width": 8, "epochs": 30}
+DEEPEST = DEEP | {"depth": 98}
 WIDE = {"dataset": "cifar100", "depth": 18, "width": 64, "epochs": 20}
 USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None}
 RESNET = {"method": "Supervised", "shortcuts": "all"}
 PLAIN = {"method": "Supervised", "shortcuts": "none"}
 JOINTRD = {"method": "JointRD", "shortcuts": "none", "options": FROZEN}
 START = {"method": "Inherited", "shortcuts": "none"}
+PATHS = {key: FROZEN[key] for key in ("distance_weight", "init", "m_end", "m_min", "m_start")} | {"cuts": 12}
+MANY = {"method": "JointRDAtBlocks", "shortcuts": "none", "options": PATHS}
 OWN = {"method": "FeatureDistillation", "shortcuts": "none", "options": {"distance_weight": 0.001, "init": "scratch"}}
 PAIRS = {  # by id: whose runs are compared, and the bar
     "help": (SMALL | JOINTRD, SMALL | PLAIN, 0),
@@ -36,6 +39,8 @@ PAIRS = {  # by id: whose runs are compared, and the bar
     "paths": (SMALL | JOINTRD, SMALL | OWN, 0),
     "beyond-start": (SMALL | JOINTRD | {"options": FROZEN | {"init": "teacher"}}, SMALL | START, 0),
     "smaller": (SMALL | JOINTRD, SMALL | RESNET | {"width": 10}, 0),
+    "cuts": (DEEPEST | MANY, DEEPEST | JOINTRD, 0),
+    "cuts-level": (DEEPEST | MANY, DEEPEST | RESNET, -2),
 }
 FULL_WIDTH = (WIDE | JOINTRD, WIDE | PLAIN | {"epochs": 47}, 0)
 TEST_IMAGES = {"digits": 500, "cifar10-small": 10_000, "cifar100": 10_000}
@@ -48,15 +53,15 @@ class Raw:
         self.root = root
         self.runs = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
 
-    def of(self, wanted: dict) -> list[dict]:
-        """The records whose run has these fields, recipe fields among them, and whose teacher is the usual one: the
-        ResNet of the same size, length and seed."""
+    def of(self, wanted: dict, seeds: int) -> list[dict]:
+        """The records of so many seeds whose run has these fields, recipe fields among them, and whose teacher is the
+        usual one: the ResNet of the same size, length and seed."""
         found = {}
         for name, body in self.runs.items():
             run = USUAL | body["run"]["recipe"] | body["run"]
             teacher = self.runs.get(body["run"]["teacher"] or "", body)["run"]
             alike = all(teacher[key] == run[key] for key in ("depth", "width", "seed", "recipe"))
-            if alike and all(run[key] == value for key, value in (USUAL | wanted).items()):
+            if alike and run["seed"] < seeds and all(run[key] == value for key, value in (USUAL | wanted).items()):
                 assert run["seed"] not in found, name
                 found[run["seed"]] = body
         return list(found.values())
@@ -66,9 +71,9 @@ def top1(body: dict) -> float:
     return body["metrics"][f"{body['run']['recipe']['holdout']}_top1"]
 
 
-def welch(raw: Raw, one: dict, other: dict, bar: float) -> dict | None:
+def welch(raw: Raw, seeds: int, one: dict, other: dict, bar: float) -> dict | None:
     """Difference, standard error, degrees of freedom, p and n; None where one has no run that ended."""
-    records = [raw.of(one), raw.of(other)]
+    records = [raw.of(one, seeds), raw.of(other, seeds)]
     samples = [[top1(body) for body in of if "diverged" not in body] for of in records]
     diverged = any("diverged" in body for of in records for body in of)
     if not all(samples):
@@ -168,9 +173,10 @@ def questions(root: Path, written: Path) -> dict[str, Line]:
         known = list(csv.DictReader(file))
     for family in {line["family"] for line in known}:
         asked = [line for line in known if line["family"] == family]
-        gaps = [welch(raw, *PAIRS[line["id"]]) for line in asked]
+        seeds = [int(line["seeds"].split()[-1]) + 1 for line in asked]
+        gaps = [welch(raw, n, *PAIRS[line["id"]]) for n, line in zip(seeds, asked, strict=True)]
         levels = holm([gap["p"] if gap else 1.0 for gap in gaps])
-        for line, gap, level in zip(asked, gaps, levels, strict=True):
-            found[line["question"]] = printed(gap, level, int(line["seeds"].split()[-1]) + 1)
-    found["And at full width? (written down after its runs)"] = printed(welch(raw, *FULL_WIDTH), 0.05, 3)
+        for line, gap, level, n in zip(asked, gaps, levels, seeds, strict=True):
+            found[line["question"]] = printed(gap, level, n)
+    found["And at full width? (written down after its runs)"] = printed(welch(raw, 3, *FULL_WIDTH), 0.05, 3)
     return found

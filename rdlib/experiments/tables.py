@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rdlib.errors import require_choice
-from rdlib.experiments import comparisons, fair
+from rdlib.experiments import beyond, comparisons, fair
 from rdlib.experiments import transfers as transfer_rows
 from rdlib.experiments.comparisons import AT_HIGH_RATE, HIGH_RATE, at_high_rate
 from rdlib.experiments.controls import controls
@@ -81,6 +81,7 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "ablations": comparisons.ablations,
     "tuned": comparisons.tuned,
     "tuned-high-rate": comparisons.tuned_high_rate,
+    "deeper": beyond.deeper,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,

@@ -16,6 +16,7 @@ NAMES = {
     "rdlib.rivals.inherited": ("Inherited", "Transfer", "Adopted"),
     "rdlib.rivals.finetuned": ("FineTuned",),
     "rdlib.rivals.tailor": ("SkipRemoval",),
+    "rdlib.rivals.deeper": ("JointRDAtBlocks",),
     "rdlib.rivals.ablations": (
         *("WithoutMixedCrossEntropy", "WithoutMixedDistance", "PathAfter1", "PathAfter2", "PathAfter3"),
         *("LinearFall", "MeanSquared", "WithoutConnectors", "Widened", "JointRDWithLogits"),

@@ -55,7 +55,8 @@ def require_answers(store: Store, expected: dict[str, raw_records.Line]) -> None
 def test_what_is_compared_is_what_was_written_down():
     written, asked = lines_of(WRITTEN.read_text()), questions.primary()
     assert list(written) == list(asked) == list(raw_records.PAIRS)
-    assert [line["family"] for line in written.values()] == ["main"] * 7 + ["parts"] * 3, "as the rule below says"
+    families = [line["family"] for line in written.values()]
+    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 2, "as the rule below says"
     for name, line in written.items():
         one = asked[name]
         bars = {text.partition(" ")[::2] for text in (line["yes"], line["no"])}
@@ -131,7 +132,8 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     assert {count.partition("/")[0] for count in shown.table["n"]} == {"0", ""}
     small, quick = PROFILES["cifar10-small"], PROFILES["quick"]
     commands = [
-        fill_command(of, table, store) for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"))
+        fill_command(of, table, store)
+        for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"), (quick, "deeper"))
     ]
     commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
@@ -220,7 +222,7 @@ def test_every_question_was_written_down_before_its_difference_could_be_seen():
     assert set(committed) == set(now)
     raw = raw_records.Raw(RESULTS)
     for name, (*pair, _) in raw_records.PAIRS.items():
-        made = [[datetime.fromisoformat(body["provenance"]["created"]) for body in raw.of(one)] for one in pair]
+        made = [[datetime.fromisoformat(body["provenance"]["created"]) for body in raw.of(one, 100)] for one in pair]
         if name in LATE:
             assert now[name]["seen before this was written"].startswith("seeds 0 to 2: ")
         elif all(made):
