@@ -56,7 +56,7 @@ lab: .venv/.ready ## open JupyterLab on notebooks/
 	@$(LAB)
 
 explorer: .venv/.ready ## open JupyterLab on the explorer (then: Run, Run All Cells)
-	@$(LAB) --LabApp.default_url=/lab/tree/11_explorer.ipynb
+	@$(LAB) --LabApp.default_url=/lab/tree/12_explorer.ipynb
 
 site: .venv/.site ## build the site of the executed notebooks into .site/, offline
 	@$(RUN) .ci/site/build.py

@@ -115,7 +115,7 @@ def imagenet(
     batch_size: Annotated[int | None, typer.Option(help="Images a batch; default: 8, on CUDA 64.")] = None,
     results: FolderOption = None,
 ) -> None:
-    """A training step at 224x224, supervised and JointRD: what notebook 05 reckons the hours of table 4 from."""
+    """A training step at 224x224, supervised and JointRD: what notebook 10 reckons the hours of table 4 from."""
     plan = plan_on(device, threads, rounds)
     batch = batch_size or (64 if plan.device.type == "cuda" else 8)
     for entry in imagenet_of.measure(depth, batch, plan, results or FOLDER):

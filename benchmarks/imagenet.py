@@ -1,4 +1,4 @@
-"""The benchmark "imagenet": a real training step at 224x224, from which notebook 05 reckons the hours of table 4."""
+"""The benchmark "imagenet": a real training step at 224x224, from which notebook 10 reckons the hours of table 4."""
 
 from pathlib import Path
 

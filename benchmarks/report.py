@@ -60,7 +60,7 @@ IMAGENET = """## A step at 224x224
     python -m benchmarks imagenet
     python -m benchmarks imagenet --device cuda
 
-On one fixed batch, so without reading photographs. Notebook 05 reckons the hours of table 4 from it.
+On one fixed batch, so without reading photographs. Notebook 10 reckons the hours of table 4 from it.
 
 """
 PACKING = """## How many trainings at once

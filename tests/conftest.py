@@ -26,14 +26,14 @@ FIRST = (
     "test_kills.py",
     "test_inputs.py",
     "00_start_here.ipynb",
-    "10_take_your_own_resnet.ipynb",
+    "11_take_your_own_resnet.ipynb",
     "test_parallel.py",
     "test_sweep.py",
     "01_joint_training_by_hand.ipynb",
-    "03_table2_latency.ipynb",
+    "09_table2_latency.ipynb",
     "test_verify.py",
     "test_deploy.py",
-    "02_table1_memory.ipynb",
+    "08_table1_memory.ipynb",
 )
 
 

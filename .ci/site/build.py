@@ -45,7 +45,7 @@ def linked(page: Path) -> set[Path]:
 
 
 def named(markdown: str, page: Path) -> str:
-    """The notebooks that a page names in backticks, `04_table3_cifar`, become links."""
+    """The notebooks that a page names in backticks, `02_table3_accuracy`, become links."""
     there = {other.stem: relpath(other, page.parent) for other in pages() if other.suffix == ".ipynb"}
     return NAME.sub(lambda m: f"[{m[0]}]({there[m[1]]})" if m[1] in there else m[0], markdown)
 

@@ -120,7 +120,7 @@ def tables(store: ExistingStoreOption = RESULTS) -> None:
 @app.command()
 def notebooks(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Notebook names, e.g. 04_table3_cifar; default: all.")
+        list[str] | None, typer.Argument(help="Notebook names, e.g. 02_table3_accuracy; default: all.")
     ] = None,
     profile_name: Annotated[str, typer.Option("--profile")] = "quick",
 ) -> None:

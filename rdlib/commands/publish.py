@@ -20,7 +20,7 @@ from rdlib.measure import int8, latency_record, memory, npu, speedup
 from rdlib.measure import record as measured
 from rdlib.paper import npu as npu_tables
 from rdlib.paper import questions, reported
-from rdlib.paper.rendering import Linked
+from rdlib.paper.rendering import Shown
 from rdlib.paper.statistics import LEAST, percent_bounds
 from rdlib.runs.store import Store
 
@@ -101,10 +101,10 @@ def by_depth(profile: Profile, store: Store) -> pd.DataFrame:
     return pd.DataFrame(lines.values())
 
 
-def answered(what: str, store: Store) -> Linked:
+def answered(what: str, store: Store) -> Shown:
     """The questions, all or without the family of parts; or the reported accuracies beside ours."""
     if what == "reported":
-        return Linked(reported.table(store), reported.commands(store))
+        return Shown(reported.table(store), reported.commands(store))
     return questions.table(store, main=what == "questions main")
 
 

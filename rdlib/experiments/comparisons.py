@@ -202,7 +202,7 @@ def tuned(profile: Profile, conditions: str = "") -> list[Row]:
     return [*rows, make_row(profile, profile.depths[0], TUNED, "none", rows[0], conditions)]
 
 
-# What `07_what_is_jointrd` found best on the tune split of the quick profile; no paper's.
+# What `03_parts_of_jointrd` found best on the tune split of the quick profile; no paper's.
 TUNED = Teaching("JointRD, tuned", "JointRD", {"init": "teacher", "quarter": True, "distance_weight": 1e-2})
 
 

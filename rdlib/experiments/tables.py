@@ -26,6 +26,7 @@ from rdlib.recipe import PAPER_RECIPE
 from rdlib.runs.run import Record, Run
 from rdlib.runs.store import Store
 
+FILL, REPORTED = "to fill", "reported (%)"  # columns: of commands; of the paper's values
 LEARNING_RATES = (PAPER_RECIPE.learning_rate, 0.3, 0.6, HIGH_RATE)
 
 
@@ -210,12 +211,12 @@ def frame(profile: Profile, table: str, store: Store) -> pd.DataFrame:
             "setting": row.setting,
             f"{row.runs[0].recipe.holdout} top-1 (%)": str(ours),
             "n": ours.count,
-            "reported (%)": "" if theirs is None else f"{theirs:.2f}",
+            REPORTED: "" if theirs is None else f"{theirs:.2f}",
             "ours - reported": f"{ours.mean - theirs:+.2f}" if theirs is not None and ours.values else "",
-            "to fill": "" if ours.whole else fill_command(profile, table, store),
+            FILL: "" if ours.whole else fill_command(profile, table, store),
         }
         lines.append(line)
-    return lean(lines, "setting", "reported (%)", "ours - reported", "to fill")
+    return lean(lines, "setting", REPORTED, "ours - reported", FILL)
 
 
 def lean(lines: Sequence[Mapping[str, str | int]] | pd.DataFrame, *optional: str) -> pd.DataFrame:
@@ -245,13 +246,10 @@ def reported_with_sources(table: str) -> pd.DataFrame:
         {
             "data": known["dataset"],
             "network": known["network"] + "-" + known["depth"].astype(int).astype(str),
-            "reported (%)": known["value"].map("{:.2f}".format),
+            REPORTED: known["value"].map("{:.2f}".format),
             "source": known["source"],
         }
     )
-
-
-FILL = "to fill"  # the column of commands
 
 
 def without_commands(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

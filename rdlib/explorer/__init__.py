@@ -1,1 +1,1 @@
-"""The explorer of notebook 11: panels, a file each, and training in the background."""
+"""The explorer of notebook 12: panels, a file each, and training in the background."""

@@ -1,4 +1,4 @@
-"""The explorer: four panels over one store, each made when it is first asked for; notebook 11 shows them."""
+"""The explorer: four panels over one store, each made when it is first asked for; notebook 12 shows them."""
 
 from functools import cached_property
 from pathlib import Path

@@ -1,6 +1,6 @@
 """What the shortcut costs when deployed, as one reading a question: ResNet-50 against strictly plain-50 at 224x224.
 
-Notebooks 02 and 03 have every executor, engine, depth and size; these are the readings that the front page answers by.
+Notebooks 08 and 09 have every executor, engine, depth and size; these are the readings that the front page answers by.
 """
 
 import math
@@ -93,7 +93,7 @@ def peak(store: Store) -> Deployed:
 def from_memory(question: str, ours: float, holds: bool, store: Store, form: str = "{:.2f}x") -> Deployed:
     """The answer by the record of memory."""
     verdict = NOT_RUN if math.isnan(ours) else YES if holds else NO
-    return Deployed(question, "02", in_store(memory.COMMAND, store), form, ours, verdict=verdict)
+    return Deployed(question, "08", in_store(memory.COMMAND, store), form, ours, verdict=verdict)
 
 
 def time(store: Store) -> Deployed:
@@ -106,7 +106,7 @@ def time(store: Store) -> Deployed:
         times = {key: of for key, of in record.times.items() if asked(key)}
         ratios += [one for one in speedup.speedups(replace(record, times=times)).values() if not one.is_resnet]
     question = f"Is it {bar:g} times as fast? (a CPU, {ENGINE})"
-    blank = Deployed(question, "03", in_store(latency_record.COMMAND, store))
+    blank = Deployed(question, "09", in_store(latency_record.COMMAND, store))
     if not ratios:
         return blank
     low, high = min(one.low for one in ratios), max(one.high for one in ratios)
@@ -122,14 +122,14 @@ def within(blank: Deployed, bar: float, value: float, low: float, high: float) -
 def compiled_sram(store: Store) -> Deployed:
     """Does the SRAM that an NPU's compiler uses fall as the paper says, where feature maps lie in it?"""
     bar = claimed("claim_memory")
-    blank = Deployed(f"Does the SRAM fall by {bar:g} times? ({COMPILER})", "02", in_store(npu.COMMAND, store))
+    blank = Deployed(f"Does the SRAM fall by {bar:g} times? ({COMPILER})", "08", in_store(npu.COMMAND, store))
     return by_compiler(blank, bar, sram, [system for system in npu.SYSTEMS if system[2] == "Shared_Sram"], store)
 
 
 def compiled_time(store: Store) -> Deployed:
     """Is it as much faster as the paper says, by the estimate of an NPU's compiler?"""
     bar = claimed("claim_speedup")
-    blank = Deployed(f"Is it {bar:g} times as fast? ({COMPILER})", "03", in_store(npu.COMMAND, store))
+    blank = Deployed(f"Is it {bar:g} times as fast? ({COMPILER})", "09", in_store(npu.COMMAND, store))
     return by_compiler(blank, bar, cycles, npu.SYSTEMS, store)
 
 

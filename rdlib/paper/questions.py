@@ -19,7 +19,7 @@ from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, fill_command
 from rdlib.files import RESULTS
 from rdlib.paper import deployed
-from rdlib.paper.rendering import Linked, numbered
+from rdlib.paper.rendering import Shown, numbered
 from rdlib.paper.statistics import ERROR, LEAST, NOT_RUN, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
 from rdlib.runs.store import Store
 
@@ -48,7 +48,7 @@ class Question:
     ours: Row
     theirs: Row
     bar: float = 0.0
-    look: str = "04_table3_cifar"
+    look: str = "02_table3_accuracy"
 
 
 @cache
@@ -68,9 +68,9 @@ def primary() -> dict[str, Question]:
         "start": Question("controls", jointrd, start),
         "depth": Question("depth", deep, alone),
         "depth-level": Question("depth", deep, shallow, -SAME_LEVEL),
-        "paths": Question("controls", jointrd, own, look="07_what_is_jointrd"),
-        "beyond-start": Question("controls", both, start, look="07_what_is_jointrd"),
-        "smaller": Question("rivals", jointrd, narrowed_to_traffic(SMALL), look="09_rivals"),
+        "paths": Question("controls", jointrd, own, look="03_parts_of_jointrd"),
+        "beyond-start": Question("controls", both, start, look="03_parts_of_jointrd"),
+        "smaller": Question("rivals", jointrd, narrowed_to_traffic(SMALL), look="05_rivals"),
         "cuts": Question("deeper", many, three),
         "cuts-level": Question("deeper", many, deepest, -NEARLY),
     }
@@ -148,7 +148,7 @@ def answer_line(answer: Answer) -> dict[str, str]:
     }
 
 
-def table(store: Store, main: bool = False) -> Linked:
+def table(store: Store, main: bool = False) -> Shown:
     """All questions, those on the deployed network last; main: without the family of parts. Below it the rule, and the
     commands that make what is missing."""
     found = answers(store)
@@ -159,7 +159,7 @@ def table(store: Store, main: bool = False) -> Linked:
     physical = deployed.answers(store)
     lines += [one.line for one in physical]
     waiting = [f"to fill: {one.fill}" for one in physical if one.verdict == NOT_RUN]
-    return Linked(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
+    return Shown(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
 
 
 def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:

@@ -1,5 +1,6 @@
-"""A table and the lines under it: text in a terminal; in JupyterLab and on a page the notebooks it names are links."""
+"""The one way a notebook shows a table: text in a terminal; in JupyterLab and on a page with links, perhaps folded."""
 
+import html
 import re
 import textwrap
 from collections.abc import Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rdlib.experiments.tables import as_markdown, as_text
+from rdlib.experiments.tables import FILL, REPORTED, as_markdown, as_text, without_commands
 from rdlib.files import ROOT
 
 WIDTH = 120  # characters of a line of text
@@ -17,15 +18,19 @@ COMMAND = re.compile(r"python -m rdlib [\w ./'-]*[\w']")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Linked:
-    """As the last value of a notebook's cell it is shown with links; `repr` is its text."""
+class Shown:
+    """The last value of a notebook's cell: a table and lines under it, folded under a sentence if `fold` is one.
+
+    A table whose every cell waits for its runs is one line. `repr` is the text.
+    """
 
     table: pd.DataFrame
     lines: Sequence[str] = ()
+    fold: str = ""
 
     def __repr__(self) -> str:
         wrapped = [textwrap.fill(line, WIDTH, break_on_hyphens=False, break_long_words=False) for line in self.lines]
-        return "\n".join([as_text(self.table), *([""] if wrapped else []), *wrapped])
+        return "\n".join([waiting(self.table) or as_text(self.table), *([""] if wrapped else []), *wrapped])
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
@@ -37,7 +42,19 @@ class Linked:
             numbers = table[NUMBERS].map(lambda cell: re.sub(r"\d\d", lambda one: numbered(one[0], folder), cell))
             table = table.assign(**{NUMBERS: numbers})
         listed = [f"- {line}" for line in self.lines]
-        return "\n".join([linked(as_markdown(table), folder), *linked("\n".join(["", *listed]), folder).splitlines()])
+        whole = waiting(table) or as_markdown(table)
+        text = "\n".join([linked(whole, folder), *linked("\n".join(["", *listed]), folder).splitlines()])
+        opening = f"<details><summary>{html.escape(self.fold, quote=False)}</summary>\n\n"
+        return f"{opening}{text}\n\n</details>" if self.fold and not waiting(table) else text
+
+
+def waiting(table: pd.DataFrame) -> str:
+    """The one line that stands for a table without any result, "33 cells not run: python -m rdlib ..."; else ""."""
+    if table.empty or not {FILL, "n"} <= set(table) or REPORTED in table:
+        return ""
+    if not (table[FILL].all() and table["n"].astype(str).str.startswith("0/").all()):
+        return ""
+    return f"{len(table)} cells not run: {', '.join(without_commands(table)[1])}"
 
 
 def numbered(number: str, folder: str) -> str:

@@ -61,7 +61,7 @@ def adopt(
     if depth is None:
         raise ConfigError(
             f"{file.name} holds a {described(of)}, which a run cannot describe: "
-            "the notebook 10_take_your_own_resnet takes it"
+            "the notebook 11_take_your_own_resnet takes it"
         )
     if not isinstance(images, Dataset):
         image_size = images.side

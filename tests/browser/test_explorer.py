@@ -16,7 +16,7 @@ from browser.controls import Control, PanelOnPage, epochs_in, plain
 from browser.lab import NOTEBOOKS, Lab
 from browser.sheet import Sheet
 
-NAME = "11_explorer.ipynb"
+NAME = "12_explorer.ipynb"
 PANELS = ("network", "training", "paths", "results")
 FIRST_PICTURE, COLD_START_BOUND = "img.rdlib-picture", 30  # seconds; 15 are aimed at
 LATENCY_BOUND, ROUND_TRIPS = 2.0, 3  # seconds, for the median; 0.3 are aimed at
@@ -38,7 +38,7 @@ def measured(artefacts: Path) -> Iterator[dict]:
 
 @pytest.fixture(scope="module")
 def explorer(browser, artefacts: Path, measured: dict, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sheet]:
-    """Notebook 11 on a server and a kernel that have just started, all of its cells run; timed."""
+    """Notebook 12 on a server and a kernel that have just started, all of its cells run; timed."""
     notebooks = [path for path in NOTEBOOKS if path.name == NAME]
     assert notebooks, f"notebooks/{NAME} is missing"
     with Lab(tmp_path_factory.mktemp("explorer") / "server", notebooks) as lab:

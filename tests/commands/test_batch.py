@@ -13,7 +13,7 @@ import pytest
 from rdlib.experiments.profiles import PROFILES
 from rdlib.files import ROOT
 
-NOTEBOOK = "notebooks/04_table3_cifar.ipynb"
+NOTEBOOK = "notebooks/02_table3_accuracy.ipynb"
 
 
 def blocks() -> tuple[str, list[str]]:

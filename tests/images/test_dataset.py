@@ -160,10 +160,10 @@ def test_cutout_is_part_of_the_recipe(dataset):
 
 
 def test_the_nearest_neighbour_in_pixels_knows_the_digits_as_the_pages_say():
-    """Why digits cannot rank methods: README and notebook 09 name this number."""
+    """Why digits cannot rank methods: README and notebook 05 name this number."""
     digits = load("digits")
     known, asked = (split.images.float().flatten(1) for split in (digits.train, digits.test))
     right = digits.train.labels[torch.cdist(asked, known).argmin(1)] == digits.test.labels
     said = f"{100 * right.float().mean():.1f} %"
-    for page in ("README.md", "notebooks/09_rivals.ipynb"):
+    for page in ("README.md", "notebooks/05_rivals.ipynb"):
         assert said in (ROOT / page).read_text()

@@ -28,7 +28,7 @@ from rdlib.measure.latency_record import Cell as Timed
 from rdlib.measure.latency_record import LatencyRecord, Settings, provenance
 from rdlib.measure.record import write
 from rdlib.paper import deployed, questions, reported
-from rdlib.paper.rendering import Linked
+from rdlib.paper.rendering import Shown
 from rdlib.runs.store import Store
 
 WRITTEN = RESULTS / "questions.csv"
@@ -311,11 +311,11 @@ def test_tables_fit_a_page_and_link_to_notebooks_that_exist():
         linked = re.findall(r"\]\(([^)]+)\)", shown.markdown("notebooks/"))
         assert len(linked) == len(shown.table)
         assert all((ROOT / target).exists() for target in linked)
-    made = Linked(
-        pd.DataFrame([{"notebook": "04, 99"}]), ["look: 04_table3_cifar, 99_nowhere", "run python -m rdlib show"]
+    made = Shown(
+        pd.DataFrame([{"notebook": "02, 99"}]), ["look: 02_table3_accuracy, 99_nowhere", "run python -m rdlib show"]
     )
-    assert made.markdown("n/").splitlines()[2] == "| [04](n/04_table3_cifar.ipynb), 99 |"
-    assert "look: [04_table3_cifar](n/04_table3_cifar.ipynb), 99_nowhere" in made.markdown("n/")
+    assert made.markdown("n/").splitlines()[2] == "| [02](n/02_table3_accuracy.ipynb), 99 |"
+    assert "look: [02_table3_accuracy](n/02_table3_accuracy.ipynb), 99_nowhere" in made.markdown("n/")
     assert "`python -m rdlib show`" in made.markdown()
     assert "](" not in str(made)
 

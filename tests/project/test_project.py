@@ -41,19 +41,19 @@ def test_every_notebook_prints_versions_first_and_then_has_its_parameters(path: 
     first, second = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"][:2]
     assert "__version__" in first.source
     assert second.metadata.tags == ["parameters"]
-    wanted = {"10_take_your_own_resnet": {"folder", "weights", "here"}}  # reads no records
+    wanted = {"11_take_your_own_resnet": {"folder", "weights", "here"}}  # reads no records
     wanted |= {
         name: {"store"}
-        for name in ("02_table1_memory", "03_table2_latency", "05_table4_imagenet", "11_explorer", "12_questions")
+        for name in ("08_table1_memory", "09_table2_latency", "10_table4_imagenet", "12_explorer", "13_questions")
     }
     check_parameters(path, dict.fromkeys(wanted.get(path.stem, {"profile", "store"})))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_only_live_results_are_hidden_from_nbval(path: Path) -> None:
-    """Outside live training, at most the versions cell may go without comparison. 10 trains, times, compiles."""
+    """Outside live training, at most the versions cell may go without comparison. 11 trains, times, compiles."""
     hidden = [c for c in nbformat.read(path, 4).cells if "nbval-ignore-output" in c.metadata.get("tags", [])]
-    live = {"00_start_here": 3, "01_joint_training_by_hand": 2, "10_take_your_own_resnet": 11}
+    live = {"00_start_here": 3, "01_joint_training_by_hand": 2, "11_take_your_own_resnet": 11}
     assert len(hidden) == live.get(path.stem, 1)
 
 

@@ -62,11 +62,11 @@ def test_every_link_of_a_page_leads_to_a_file_or_heading_that_exists(page: Path)
 
 
 def test_names_of_notebooks_become_links_once() -> None:
-    text = "see `04_table3_cifar`, [`04_table3_cifar`](x.ipynb) and `99_none`"
+    text = "see `02_table3_accuracy`, [`02_table3_accuracy`](x.ipynb) and `99_none`"
     assert site.named(text, Path("README.md")) == (
-        "see [`04_table3_cifar`](notebooks/04_table3_cifar.ipynb), [`04_table3_cifar`](x.ipynb) and `99_none`"
+        "see [`02_table3_accuracy`](notebooks/02_table3_accuracy.ipynb), [`02_table3_accuracy`](x.ipynb) and `99_none`"
     )
-    assert "(04_table3_cifar.ipynb)" in site.named(text, Path("notebooks/12_questions.ipynb"))
+    assert "(02_table3_accuracy.ipynb)" in site.named(text, Path("notebooks/13_questions.ipynb"))
 
 
 def test_gathering_keeps_outputs_and_drops_only_progress_bars(tmp_path: Path) -> None:

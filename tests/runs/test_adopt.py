@@ -183,7 +183,7 @@ def test_what_no_run_describes_is_sent_to_the_notebook(pets, store, tmp_path, op
     counts = [3, 4, 6, 3] if options else [1, 1, 1, 1]
     network = torchvision.models.resnet.ResNet(torchvision.models.resnet.Bottleneck, counts, CLASSES, **options)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    with pytest.raises(ConfigError, match=r"bottleneck blocks.* which a run cannot describe: the notebook 10_"):
+    with pytest.raises(ConfigError, match=r"bottleneck blocks.* which a run cannot describe: the notebook 11_"):
         adopt(tmp_path / "weights.pth", pets, image_size=32, store=store, device="cpu")
 
 

@@ -120,8 +120,8 @@ def two_greys(root: Path) -> Path:
 
 
 def by_notebook(place: Path, **parameters: Any) -> tuple[str, float]:
-    """What notebook 10 says of a file up to its evaluation, the sentence or the accuracy."""
-    cells = {cell.id: cell for cell in nbformat.read(NOTEBOOKS / "10_take_your_own_resnet.ipynb", 4).cells}
+    """What notebook 11 says of a file up to its evaluation, the sentence or the accuracy."""
+    cells = {cell.id: cell for cell in nbformat.read(NOTEBOOKS / "11_take_your_own_resnet.ipynb", 4).cells}
     names: dict[str, Any] = {"rdlib": rdlib, "torch": torch, "torchvision": torchvision}
     exec(cells["cell-03"].source, names)
     names |= {"pd": None, "here": str(place), **parameters}

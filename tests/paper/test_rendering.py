@@ -1,0 +1,29 @@
+"""A table as a notebook shows it: folded where asked, one line where nothing was run, the same text in a terminal."""
+
+import pandas as pd
+
+from rdlib.paper.rendering import Shown
+
+WAITS = "python -m rdlib sweep quick --table deeper"
+
+
+def frame(*counts: str) -> pd.DataFrame:
+    lines = [{"cell": f"c{i}", "n": n, "to fill": "" if n == "1/1" else WAITS} for i, n in enumerate(counts)]
+    return pd.DataFrame(lines)
+
+
+def test_a_table_without_a_result_is_one_line_that_names_its_command() -> None:
+    assert str(Shown(frame("0/1", "0/3"))) == f"2 cells not run: {WAITS}"
+    assert Shown(frame("0/1"), fold="seeds").markdown() == f"1 cells not run: `{WAITS}`"
+
+
+def test_a_table_with_one_result_or_a_reported_value_stays_a_table() -> None:
+    assert "c1" in str(Shown(frame("0/1", "1/1")))
+    assert "c0" in str(Shown(frame("0/1").assign(**{"reported (%)": "70.00"})))
+
+
+def test_a_fold_hides_the_table_under_its_sentence_and_is_not_in_the_text() -> None:
+    shown = Shown(frame("1/1"), ["said < once"], fold="each seed < 3")
+    assert shown.markdown().startswith("<details><summary>each seed &lt; 3</summary>\n\n| cell |")
+    assert shown.markdown().endswith("- said < once\n\n</details>")
+    assert "details" not in str(shown)
