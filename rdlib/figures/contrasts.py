@@ -45,5 +45,5 @@ def differences(groups: Mapping[str, Sequence[Row]], reference: Row, store: Stor
     ax.set_yticks(range(len(rows)), [row.method.replace(HEIR, "teacher's weights") for _, row in rows], fontsize=9)
     split, n = reference.runs[0].recipe.holdout, len(reference.runs)
     ax.set(xlabel=f"{split} top-1, last epoch (%), n = {n}", ylim=(len(rows) - 0.5, -0.5))
-    ax.set_title(f"blue line: {reference.method}; dots: seeds; bar: mean; thin line: interval", loc="left", **CAPTION)
+    ax.set_title(f"upright: {reference.method}; dots: seeds; bar: mean; thin line: interval", loc="left", **CAPTION)
     return ax
