@@ -115,7 +115,7 @@ def answered(what: str, store: Store) -> Shown:
     """The questions, all or without the family of parts; or the reported accuracies beside ours."""
     if what == "reported":
         return Shown(reported.table(store), reported.commands(store))
-    return questions.table(store, main=what == "questions main")
+    return questions.table(store, *(("main", questions.DEPLOYED) if what == "questions main" else ()))
 
 
 def measured_table(what: str, store: Store) -> pd.DataFrame:

@@ -29,6 +29,7 @@ WITHOUT_TEACHER = {
     "orthogonal": "cross-entropy, orthogonal start",
     "faded": "cross-entropy, shortcuts faded",
 }
+DEPLOYED = "deployed"  # the family of questions that are measured on the network as it is deployed
 NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
@@ -181,18 +182,25 @@ def answer_line(answer: Answer) -> dict[str, str]:
     }
 
 
-def table(store: Store, main: bool = False) -> Shown:
-    """All questions, those on the deployed network last; main: without the family of parts. Below it the rule, and the
-    commands that make what is missing."""
+def table(store: Store, *families: str) -> Shown:
+    """The questions of these families ("deployed": of the network as it is deployed), of all where none is named. Below
+    it the rule, and the commands that make what is missing."""
     found = answers(store)
-    shown = [one for one in found.values() if not main or written()["family"][one.id] == "main"]
+    shown = [one for one in found.values() if not families or written()["family"][one.id] in families]
     lines = [answer_line(one) for one in shown]
-    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), len(lines))
-    lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
-    physical = deployed.answers(store)
+    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), None)
+    if place:
+        lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
+    physical = deployed.answers(store) if not families or DEPLOYED in families else []
     lines += [one.line for one in physical]
     waiting = [f"to fill: {one.fill}" for one in physical if one.verdict == NOT_RUN]
     return Shown(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
+
+
+def about(store: Store, *names: str) -> Shown:
+    """The answers to these questions, by id, for the head of the notebook where they are looked at."""
+    found = answers(store)
+    return Shown(pd.DataFrame([answer_line(found[name]) for name in names]).drop(columns="notebook"))
 
 
 def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:

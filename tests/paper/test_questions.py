@@ -330,7 +330,7 @@ def test_a_released_value_stands_beside_its_own_reading_of_plain_alone():
 
 
 def test_tables_fit_a_page_and_link_to_notebooks_that_exist():
-    for shown in (questions.table(Store()), questions.table(Store(), main=True)):
+    for shown in (questions.table(Store()), questions.table(Store(), "main", questions.DEPLOYED)):
         assert max(map(len, str(shown).splitlines())) <= 180
         linked = re.findall(r"\]\(([^)]+)\)", shown.markdown("notebooks/"))
         assert len(linked) == len(shown.table)
