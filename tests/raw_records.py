@@ -20,7 +20,8 @@ SMALL = {"dataset": "cifar10-small", "depth": 34, "width": 16, "epochs": 10}
 DEEP = {"dataset": "digits", "depth": 66, "width": 8, "epochs": 30}
 DEEPEST = DEEP | {"depth": 98}
 WIDE = {"dataset": "cifar100", "depth": 18, "width": 64, "epochs": 20}
-USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None}
+USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None, "optimizer": None}
+USUAL |= {"weight_decay": 0.0005}
 RESNET = {"method": "Supervised", "shortcuts": "all"}
 PLAIN = {"method": "Supervised", "shortcuts": "none"}
 JOINTRD = {"method": "JointRD", "shortcuts": "none", "options": FROZEN}
@@ -41,6 +42,10 @@ PAIRS = {  # by id: whose runs are compared, and the bar
     "smaller": (SMALL | JOINTRD, SMALL | RESNET | {"width": 10}, 0),
     "cuts": (DEEPEST | MANY, DEEPEST | JOINTRD, 0),
     "cuts-level": (DEEPEST | MANY, DEEPEST | RESNET, -2),
+    "muon": (DEEP | PLAIN | {"optimizer": "muon", "weight_decay": 0.1}, DEEP | JOINTRD, 0),
+    "orthogonal": (DEEP | PLAIN | {"method": "OrthogonalStart"}, DEEP | JOINTRD, 0),
+    "faded": (DEEP | PLAIN | {"method": "Faded", "options": {"gone_by": 0.6}}, DEEP | JOINTRD, 0),
+    "sampled": (SMALL | JOINTRD | {"options": FROZEN | {"paths": "sampled"}}, SMALL | JOINTRD, -1),
 }
 FULL_WIDTH = (WIDE | JOINTRD, WIDE | PLAIN | {"epochs": 47}, 0)
 TEST_IMAGES = {"digits": 500, "cifar10-small": 10_000, "cifar100": 10_000}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from rdlib.commands.contents import contents
 from rdlib.deploy import planner
 from rdlib.errors import RecordError
 from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
@@ -30,7 +31,8 @@ DEPTHS = re.compile(r"(<!-- depths (?P<profile>\S+) -->\n).*?(?P<end><!-- end --
 ASKED = re.compile(
     r"(<!-- (?P<what>questions|questions main|reported|findings) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
-PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/"}
+CONTENTS = re.compile(r"(<!-- notebooks -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/", "notebooks/README.md": ""}
 MEASURED_TABLES = {
     "memory": "table_1_memory",
     "latency": "table_2_latency",
@@ -62,7 +64,13 @@ def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
     def measurement(match: re.Match[str]) -> str:
         return f"{match[1]}{as_markdown(measured_table(match['what'], store))}\n{match['end']}"
 
-    return MEASURED.sub(measurement, ASKED.sub(asked, DEPTHS.sub(depths, TABLE.sub(table, text))))
+    def listed(match: re.Match[str]) -> str:
+        return f"{match[1]}{as_markdown(contents(notebooks))}\n{match['end']}"
+
+    blocks = ((TABLE, table), (DEPTHS, depths), (ASKED, asked), (MEASURED, measurement), (CONTENTS, listed))
+    for block, fill in blocks:
+        text = block.sub(fill, text)
+    return text
 
 
 def recorded(shown: pd.DataFrame, of: Profile, table: str, store: Store) -> str:

@@ -83,6 +83,9 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "tuned": comparisons.tuned,
     "tuned-high-rate": comparisons.tuned_high_rate,
     "deeper": beyond.deeper,
+    "alone-tune": fair.alone_rows,
+    "alone": beyond.alone,
+    "sampled": beyond.sampled,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,

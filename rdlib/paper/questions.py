@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from rdlib.errors import RecordError
-from rdlib.experiments.beyond import deeper
+from rdlib.experiments import beyond
 from rdlib.experiments.comparisons import depths, narrowed_to_traffic
 from rdlib.experiments.controls import controls
 from rdlib.experiments.handwritten import handwritten
@@ -23,6 +23,11 @@ from rdlib.paper.rendering import Shown, numbered
 from rdlib.paper.statistics import ERROR, LEAST, NOT_RUN, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
 from rdlib.runs.store import Store
 
+WITHOUT_TEACHER = {
+    "muon": "cross-entropy, Muon",
+    "orthogonal": "cross-entropy, orthogonal start",
+    "faded": "cross-entropy, shortcuts faded",
+}
 NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
@@ -30,7 +35,7 @@ RULE = (
     f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
-    "family (seven main ones; three on its parts; two beyond the paper) "
+    "family (seven main ones; three on its parts; six beyond the paper) "
     f"err in {ERROR:.0%} (Holm); what was looked at later stands alone."
 )
 
@@ -59,7 +64,9 @@ def primary() -> dict[str, Question]:
         find(depths(QUICK), 66, how, kept)
         for how, kept in ((JOINTRD, "none"), (CROSS_ENTROPY, "none"), (CROSS_ENTROPY, "all"))
     )
-    deepest, _, three, many, *_ = deeper(QUICK)
+    deepest, _, three, many, *_ = beyond.deeper(QUICK)
+    at_66 = {row.method: row for row in beyond.alone(QUICK) if row.depth == deep.depth}
+    _, _, whole, third, _ = beyond.sampled(SMALL)
     return {
         "help": Question("controls", jointrd, plain),
         "level": Question("controls", jointrd, resnet, -SAME_LEVEL),
@@ -71,8 +78,13 @@ def primary() -> dict[str, Question]:
         "paths": Question("controls", jointrd, own, look="03_parts_of_jointrd"),
         "beyond-start": Question("controls", both, start, look="03_parts_of_jointrd"),
         "smaller": Question("rivals", jointrd, narrowed_to_traffic(SMALL), look="05_rivals"),
-        "cuts": Question("deeper", many, three),
-        "cuts-level": Question("deeper", many, deepest, -NEARLY),
+        "cuts": Question("deeper", many, three, look="06_beyond"),
+        "cuts-level": Question("deeper", many, deepest, -NEARLY, look="06_beyond"),
+        **{
+            name: Question("alone", at_66[way], at_66[JOINTRD.name], look="06_beyond")
+            for name, way in WITHOUT_TEACHER.items()
+        },
+        "sampled": Question("sampled", third, whole, -SAME_LEVEL, look="06_beyond"),
     }
 
 

@@ -52,11 +52,14 @@ def require_answers(store: Store, expected: dict[str, raw_records.Line]) -> None
         assert {key: shown[question][key] for key in line} == line, question
 
 
+GRID = ("learning_rate", "weight_decay", "optimizer")  # of a recipe, which a grid may choose
+
+
 def test_what_is_compared_is_what_was_written_down():
     written, asked = lines_of(WRITTEN.read_text()), questions.primary()
     assert list(written) == list(asked) == list(raw_records.PAIRS)
     families = [line["family"] for line in written.values()]
-    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 2, "as the rule below says"
+    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 6, "as the rule below says"
     for name, line in written.items():
         one = asked[name]
         bars = {text.partition(" ")[::2] for text in (line["yes"], line["no"])}
@@ -64,7 +67,8 @@ def test_what_is_compared_is_what_was_written_down():
         first, last = map(int, line["seeds"].split(" to "))
         recipe = PROFILES["quick" if line["data"] == "digits" else line["data"]].recipe
         words = f"{recipe.epochs} epochs, {recipe.schedule}, peak rate {recipe.learning_rate:g}"
-        assert line["recipe"] == words or line["recipe"].endswith("; else as above")
+        by_grid = f"{recipe.epochs} epochs, {recipe.schedule}, peak rate and decay by a grid"
+        assert line["recipe"] in (words, by_grid) or line["recipe"].endswith("; else as above")
         for row in (one.ours, one.theirs):
             longer = "equal training arithmetic" in line["compared"] and row is one.theirs
             narrower = "few channels" in line["compared"] and row is one.theirs
@@ -72,7 +76,9 @@ def test_what_is_compared_is_what_was_written_down():
             for run in row.runs:
                 assert (run.dataset, str(run.depth)) == (line["data"], line["depth"])
                 assert (str(run.width) == line["width"]) != narrower
-                assert run.recipe == (replace(recipe, epochs=EQUAL_EPOCHS["cifar10-small"]) if longer else recipe)
+                chosen = {name: getattr(run.recipe, name) for name in GRID if line["recipe"] == by_grid}
+                epochs = EQUAL_EPOCHS["cifar10-small"] if longer else recipe.epochs
+                assert run.recipe == replace(recipe, epochs=epochs, **chosen)
 
 
 def test_every_answer_is_computed_again_from_the_raw_records():
@@ -133,7 +139,14 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     small, quick = PROFILES["cifar10-small"], PROFILES["quick"]
     commands = [
         fill_command(of, table, store)
-        for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"), (quick, "deeper"))
+        for of, table in (
+            (small, "controls"),
+            (quick, "depth"),
+            (small, "rivals"),
+            (quick, "deeper"),
+            (quick, "alone"),
+            (small, "sampled"),
+        )
     ]
     commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
