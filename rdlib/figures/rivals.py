@@ -29,7 +29,7 @@ FAMILIES = {  # by the first of these words in a way's name: what the legend say
 }
 OTHER = ("other losses of a teacher", COLOURS["plain, logit distillation"])
 TICKS = (10, 50, 80, 90, 95, 97, 98, 99, 99.5, 99.8)  # percent
-SIZE = (8.6, 4.7)  # inches
+SIZE = (8.4, 4.7)  # inches
 APART, COLUMN, BESIDE = 0.18, 0.9, 0.2  # inches: two names in a column, two columns of them, a name and its points
 SHORT = {RMNET: "RMNet", RESNET: "ResNet"}
 BARE = {PLAIN: "plain, alone", JOINTRD: "plain, JointRD"}

@@ -256,6 +256,7 @@ def test_every_point_over_costs_has_its_name_and_without_costs_or_accuracies_the
         points = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
         assert [text.get_text() for text in sorted(ax.texts, key=lambda text: text.xy[1])] == names
         assert sorted(tuple(text.xy) for text in ax.texts) == sorted(points)
+        ax.figure.canvas.draw()  # which places the names
         column = {}  # an annotation's own extent has its line too
         for box in (Text.get_window_extent(text) for text in ax.texts):
             column.setdefault(round(box.x0), []).append(box)
