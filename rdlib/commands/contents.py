@@ -10,7 +10,8 @@ from rdlib.errors import NotebookError
 from rdlib.files import NOTEBOOKS
 
 OPENING = re.compile(
-    r"# (?P<question>.+)\n\n\*\*Answer\.\*\* (?P<answer>.+?[.?!])(?: .*)?\n\n\*(?P<minutes>\d+) minutes?; (?P<trains>[^.]+)\."
+    r"# (?P<question>.+)\n\n\*\*Answer\.\*\* (?P<answer>.+?[.?!])(?: .*)?\n\n"
+    r"\*(?P<minutes>\d+) minutes?; (?P<trains>[^.]+)\."
 )
 LINK = re.compile(r"\[([^]]*)\]\([^)]*\)")
 

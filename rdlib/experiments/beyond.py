@@ -6,13 +6,14 @@ from rdlib.experiments import fair
 from rdlib.experiments.controls import HEIR, INHERITED
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import FEATURES, JOINTRD, Row, Teaching, make_row, three_rows
-from rdlib.rivals.register import ALONE
+from rdlib.rivals.register import ALONE, WAYS
 
 FIVE = range(5)
 MANY = 12  # mixed paths of the primary reading
 DEEP = (98, 66)  # where JointRD no longer carries, and where half of the seeds fail
 DEPTHS = (34, 50, 66, 98)
 SAMPLED = Teaching("JointRD, a third of each path", "JointRD", {"paths": "sampled"})
+BITS_OF = {"digits": "quick", "cifar10-small": "cifar10-small"}  # profiles, by data set, measured with fewer bits
 EQUAL_EPOCHS = 68  # of JointRD at 98 layers: the operations of MANY paths in 30; a test counts
 
 
@@ -51,6 +52,20 @@ def alone(profile: Profile) -> list[Row]:
         resnet, *others = three_rows(five, depth)
         rows += [resnet, *others, *(fair.row(five, way, fair.chosen(way), resnet, depth) for way in ALONE)]
     return rows
+
+
+def quantised(profile: Profile) -> list[Row]:
+    """What is compared with fewer bits: ResNet, plain, JointRD, and the plain network of Dirac and RepVGG convolutions,
+    five seeds. Of the small profiles; nothing new of ResNet, plain and JointRD is trained for it."""
+    if profile.name not in BITS_OF.values():
+        return []
+    five, depth = profile.seeded(*FIVE), profile.depths[0]
+    ways = [
+        Teaching(way.name, way.method, conv=way.conv)
+        for way in WAYS
+        if way.conv != "plain" and way.method == "Supervised"
+    ]
+    return [*three_rows(five, depth), *(make_row(five, depth, how) for how in ways)]
 
 
 def sampled(profile: Profile) -> list[Row]:

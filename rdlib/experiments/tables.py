@@ -86,6 +86,7 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "alone-tune": fair.alone_rows,
     "alone": beyond.alone,
     "sampled": beyond.sampled,
+    "bits": beyond.quantised,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,
