@@ -48,6 +48,37 @@ def done(points: Iterable[tuple[Way, Setting, Row]], store: Store) -> bool:
     return all(cell(row, store).whole for *_, row in points)
 
 
+def chosen_table(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> pd.DataFrame:
+    """A line a way whose whole grid has been run: what it chose, its mean tune top-1 and that of the published setting;
+    and in which of the two it lies at an end of the grid, beyond which it might do better."""
+    lines, found, best_of = [], tried(profile, store, ways), choices(profile, store, ways)
+    for way, means in found.items():
+        if (ours := best_of.get(way.name)) is not None:
+            tried_of = {"rate": (ours.rate, RATES), "weight": (ours.value, way.tried)}
+            usual = means.get(published(way))
+            lines.append(
+                {
+                    "way": way.name,
+                    "rate": f"{ours.rate:g}",
+                    "weight": f"{way.weight} {ours.value:g}",
+                    "tune top-1 (%)": f"{means[ours]:.1f}",
+                    "as published (%)": "diverged" if usual is None else f"{usual:.1f}",
+                    "at an end of": " and ".join(k for k, (v, of) in tried_of.items() if v in (min(of), max(of))),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def progress(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> str:
+    """How much of the grid has been run, and what runs the rest."""
+    run = [cell(row, store).whole for *_, row in grid(profile, ways)]
+    if not run:
+        return f"profile {profile.name} has no such grid: only quick, whose runs are short, has one"
+    said = f"{sum(run)} of {len(run)} settings run on the tune split"
+    name = "rivals-tune" if ways is WAYS else "alone-tune"
+    return said if all(run) else f"{said}; to fill: {fill_command(profile, name, store)}"
+
+
 def grid_table(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> pd.DataFrame:
     """A line a way and value of its main weight, a column a rate: mean tune top-1; a star at what was chosen."""
     lines, found = [], tried(profile, store, ways)
@@ -59,7 +90,4 @@ def grid_table(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> pd
                 star = " *" if CHOSEN.get(way.name) == setting else ""
                 line[f"rate {rate:g}"] = f"{means[setting]:.1f}{star}" if setting in means else ""
             lines.append(line | {"published": "yes" if value == published(way).value else ""})
-    table = pd.DataFrame(lines)
-    lacking = sum(not cell(row, store).whole for *_, row in grid(profile, ways))
-    name = "rivals-tune" if ways is WAYS else "alone-tune"
-    return table.assign(**{"to fill": fill_command(profile, name, store)}) if lacking else table
+    return pd.DataFrame(lines)

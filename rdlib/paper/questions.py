@@ -235,6 +235,13 @@ def findings(store: Store, folder: str) -> list[str]:
     ]
 
 
+def verdicts(store: Store, *names: str) -> Shown:
+    """These questions with their answers, as a table for a notebook's section; below it what makes missing records."""
+    found = answers(store)
+    asked = [found[name] for name in names]
+    return Shown(pd.DataFrame(map(answer_line, asked)).drop(columns="notebook"), to_fill(asked, store))
+
+
 def sentences(store: Store, *names: str) -> str:
     """The answers to these questions, a line each, for the head of a notebook."""
     found, lines = answers(store), []
