@@ -54,6 +54,7 @@ class LiveCurves:
             epochs = [epoch.epoch for epoch in history]
             band(ax, values, epochs, color=COLOURS.get(name), label=name, marker="o", markersize=3)
         ax.set(xlabel="epoch", ylabel="training top-1 (%)", xlim=(0.5, self.epochs + 0.5), ylim=TOP1)
+        ax.set_xticks(ticks(self.epochs))
         if self.curves:
             ax.legend(frameon=False, loc="lower right")
         plt.close(figure)

@@ -13,7 +13,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import cell, rows_of
 from rdlib.figures import memory as memory_figures
 from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, keeps_up, tick
-from rdlib.figures.curves import mean_curves
+from rdlib.figures.curves import LiveCurves, mean_curves
 from rdlib.figures.speedup import speedups
 from rdlib.figures.style import band, counted, on_error, short_name
 from rdlib.measure import memory, speedup
@@ -92,6 +92,10 @@ def test_curves_are_the_mean_over_the_recorded_seeds(ax: Axes, store: Store) -> 
     last = [record.history[-1]["train_top1"] for run in row.runs if (record := PUBLISHED.record(run))]
     assert ax.lines[0].get_ydata()[-1] == pytest.approx(np.mean(last))
     assert ax.lines[0].get_label() == f"{short_name(row)} (n = {len(last)})"
+
+
+def test_an_axis_has_no_half_epochs() -> None:
+    assert [LiveCurves(epochs).draw().axes[0].get_xticks().tolist() for epochs in (1, 4)] == [[1], [1, 2, 3, 4]]
 
 
 def test_means_over_rates_are_drawn_where_there_are_records(store: Store) -> None:
