@@ -83,3 +83,14 @@ def right(observed: Observed) -> pd.DataFrame:
         hits = (seen.logits.argmax(-1) == observed.images.labels).sum(-1).tolist()
         lines.append({"epoch": seen.epoch, **dict(zip(PATHS, hits, strict=True))})
     return pd.DataFrame(lines)
+
+
+def parting(observed: Observed) -> tuple[int, int]:
+    """Where the paths differ most: the place of the observation at which, for most images, some of the student's own
+    and the mixed paths are right and others wrong; and of its images the first at which as nearly as may be half are.
+    """
+    labels = observed.images.labels
+    hits = torch.stack([(seen.logits[:-1].argmax(-1) == labels).sum(0) for seen in observed.observations])
+    paths = len(PATHS) - 1
+    moment = int(((hits > 0) & (hits < paths)).sum(1).argmax())
+    return moment, int((hits[moment] - paths / 2).abs().argmin())
