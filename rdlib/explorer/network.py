@@ -32,7 +32,7 @@ STEMS = {
 CHOICES = (("all (ResNet)", "all"), ("downsampling kept", "downsample"), ("none (strictly plain)", "none"))
 SPEED, SIZE = "speed", "size"  # what the compiler saves
 ASKED = f"The NPU's compiler was asked for depths 18, 34 and 50, width {WIDTH}, sides 32 and 224, one image."
-NOT_COMPILED = "NPU: the compiler's record does not have this network"
+NOTHING = Estimates("NPU: the compiler's record does not have this network", ())
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Compiled:
         found = [(name, row) for name, row in both.items() if row is not None]
         if (setting.width, setting.batch) == (WIDTH, 1) and len(found) == len(both):
             return Estimates(f"estimated: {target}, int8, for {saves}", found)
-        return Estimates(NOT_COMPILED, ())
+        return NOTHING
 
 
 def comparison(setting: Setting, compiled: Estimates) -> list[tuple[str, str, str, str]]:

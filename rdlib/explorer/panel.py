@@ -48,14 +48,15 @@ class Picture(widgets.HTML):  # type: ignore[misc]
 
     png = b""
     alt = ""
+    width = 0  # pixels, as shown
 
     def show(self, figure: Figure, alt: str) -> None:
         """Draw a figure that pyplot does not know (`matplotlib.figure.Figure`): pyplot's are not safe in a thread."""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})  # twice as fast as 6
-        self.png, self.alt = buffer.getvalue(), alt
+        self.png, self.alt, self.width = buffer.getvalue(), alt, round(figure.get_figwidth() * SHOWN)
         source = base64.b64encode(self.png).decode()
-        style = f"width:{figure.get_figwidth() * SHOWN:.0f}px;max-width:100%;height:auto"
+        style = f"width:{self.width}px;max-width:100%;height:auto"
         self.value = (
             f'<img class="rdlib-picture" alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{source}">'
         )
@@ -125,10 +126,11 @@ class Panel:
         """A sentence under the controls; empty clears it."""
         self.message.value = html.escape(sentence)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         shown = {key: value for key, value in self.view._repr_mimebundle_().items() if "widget" in key}
         still = {"image/png": base64.b64encode(self.picture.png).decode()} if self.picture.png else {}
-        return {"text/plain": self.picture.alt or self.message.value, **still, **shown}
+        text = {"text/plain": self.picture.alt or self.message.value}
+        return text | still | shown, {kind: {"width": self.picture.width} for kind in still}
 
 
 def guarded(callback: Callable[..., None]) -> Callable[..., None]:

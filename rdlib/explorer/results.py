@@ -277,6 +277,11 @@ def link(table: pd.DataFrame, what: str, name: str) -> str:
     return f'<a style="{LINK}" {download}>Download CSV of the {what} ({len(table)})</a>'
 
 
+def with_spread(group: Mapping[Any, Any]) -> str:
+    """Mean and standard deviation of a group, in percent; of one run no deviation."""
+    return f"{group['mean']:.2f}" + ("" if group["n"] == 1 else f" ± {group['std']:.2f}")
+
+
 def as_html(groups: pd.DataFrame) -> str:
     """The groups as a table, top-1 in percent to two digits; what all of them share, the filters say."""
     same = [column for column in APART if groups[column].nunique() == 1]
@@ -284,9 +289,8 @@ def as_html(groups: pd.DataFrame) -> str:
     mixing = ["mixes"] if groups["mixes"].any() else []
     lines = []
     for group in groups.to_dict("records"):
-        spread = "" if group["n"] == 1 else f" \u00b1 {group['std']:.2f}"
         across = "" if group["n"] == 1 else f"{group['min']:.2f} to {group['max']:.2f}"
         words = [plainly(group[key]) for key in keys] + [group[key] for key in mixing]
-        lines.append([*words, str(group["n"]), f"{group['mean']:.2f}{spread}", across])
+        lines.append([*words, str(group["n"]), with_spread(group), across])
     head = [*keys, *mixing, "n", TOP1, "lowest to highest"]
     return f'<div class="scrolls">{html_table(head, lines, len(keys + mixing))}</div>'

@@ -87,10 +87,12 @@ def right(observed: Observed) -> pd.DataFrame:
 
 def parting(observed: Observed) -> tuple[int, int]:
     """Where the paths differ most: the place of the observation at which, for most images, some of the student's own
-    and the mixed paths are right and others wrong; and of its images the first at which as nearly as may be half are.
+    and the mixed paths are right and others wrong; and of these images the first that is most as most images are.
     """
     labels = observed.images.labels
-    hits = torch.stack([(seen.logits[:-1].argmax(-1) == labels).sum(0) for seen in observed.observations])
-    paths = len(PATHS) - 1
-    moment = int(((hits > 0) & (hits < paths)).sum(1).argmax())
-    return moment, int((hits[moment] - paths / 2).abs().argmin())
+    hits = torch.stack([seen.logits[:-1].argmax(-1) == labels for seen in observed.observations])
+    differ = hits.any(1) & ~hits.all(1)
+    moment = int(differ.sum(1).argmax())
+    usual = hits[moment].float().mean(1, keepdim=True) > 0.5
+    unlike = (hits[moment] != usual).sum(0) + len(PATHS) * ~differ[moment]
+    return moment, int(unlike.argmin())

@@ -17,7 +17,7 @@ from rdlib.explorer.network import (
     ASKED,
     BATCHES,
     LARGE,
-    NOT_COMPILED,
+    NOTHING,
     SIDES,
     Compiled,
     NetworkPanel,
@@ -36,7 +36,6 @@ from rdlib.paper.npu import times
 from rdlib.runs.store import Store
 
 RESNET = Setting(50, 64, "all", 224, 1, OUT_OF_PLACE)
-NOTHING = Estimates(NOT_COMPILED, ())
 KINDS = ("all", "downsample", "none")
 
 
@@ -62,7 +61,7 @@ def test_it_opens_with_the_strictly_plain_network_beside_resnet_50(panel):
     assert panel.controls["batch"].options == BATCHES
     assert panel.picture.alt == description(panel.setting, panel.estimates)
     assert [name for name, _ in panel.estimates.rows] == ["plain-50", "ResNet-50"]
-    assert base64.b64decode(panel._repr_mimebundle_()["image/png"]) == panel.picture.png
+    assert base64.b64decode(panel._repr_mimebundle_()[0]["image/png"]) == panel.picture.png
 
 
 @pytest.mark.parametrize(

@@ -235,7 +235,7 @@ def test_nothing_fits_is_one_sentence_and_clears_the_rest(panel):
     panel.filters["dataset"].value = "cifar100"  # of depth 18 alone
     assert panel.message.value.startswith("None of the ")
     assert state(panel)[1:] == ("", "", "")
-    assert "image/png" not in panel._repr_mimebundle_()
+    assert "image/png" not in panel._repr_mimebundle_()[0]
 
 
 def a_run(dataset: str = "digits", **recipe: object) -> Run:
@@ -250,7 +250,7 @@ def test_an_empty_store_names_the_command(store):
     for control in (*panel.filters.values(), panel.rows, panel.colour):
         panel.changed({"owner": control})
     assert state(panel)[1:] == ("", "", "")
-    assert panel._repr_mimebundle_()["text/plain"] == panel.message.value
+    assert panel._repr_mimebundle_()[0]["text/plain"] == panel.message.value
 
 
 def test_damaged_records_are_named_and_the_rest_is_shown(store, put):
