@@ -11,9 +11,14 @@ from records import put_row
 
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import cell, rows_of
+from rdlib.figures import memory as memory_figures
 from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, keeps_up, tick
-from rdlib.figures.curves import mean_curves
+from rdlib.figures.curves import LiveCurves, mean_curves
+from rdlib.figures.speedup import speedups
 from rdlib.figures.style import band, counted, on_error, short_name
+from rdlib.measure import memory, speedup
+from rdlib.measure.latency_record import records
+from rdlib.models import KINDS
 from rdlib.runs.store import Store
 
 QUICK, PUBLISHED = PROFILES["quick"], Store()
@@ -89,6 +94,10 @@ def test_curves_are_the_mean_over_the_recorded_seeds(ax: Axes, store: Store) -> 
     assert ax.lines[0].get_label() == f"{short_name(row)} (n = {len(last)})"
 
 
+def test_an_axis_has_no_half_epochs() -> None:
+    assert [LiveCurves(epochs).draw().axes[0].get_xticks().tolist() for epochs in (1, 4)] == [[1], [1, 2, 3, 4]]
+
+
 def test_means_over_rates_are_drawn_where_there_are_records(store: Store) -> None:
     rows = rows_of(QUICK, "learning-rate")
     shown = against_learning_rate(rows, PUBLISHED)
@@ -120,6 +129,37 @@ def test_depth_is_drawn_with_every_seed_a_line_of_means_a_network_and_how_deep_e
     assert [text.get_text() for text in bars.texts] == [f"{name}: 34 layers" for name in names]
     nothing, empty = against_depth(rows[:1], Store(store.root / "empty")).axes
     assert [text.get_text() for text in (*nothing.texts, *empty.texts)] == ["guessing"]
+    plt.close("all")
+
+
+def test_bars_of_memory_are_the_records_and_a_mark_is_where_the_paper_puts_the_plain_network() -> None:
+    rows = [memory.find(memory.read(), kind.format(50), 224) for kind in KINDS.values()]
+    ax, _, _ = memory_figures.compared(rows, "peak", "traffic", "arena", claims={"peak": 1.25}).axes
+    assert [bar.get_width() * memory.MIB for bar in ax.patches[:3]] == [row["peak"]["add out of place"] for row in rows]
+    assert [mark.get_segments()[0][0][0] for mark in ax.collections] == pytest.approx(
+        [whole / 1.25 / memory.MIB for whole in rows[0]["peak"].values()]
+    )
+    left, right = memory_figures.against_rivals(rows).axes
+    assert {line.get_ydata()[0] for line in left.lines} == {row["macs"] / 1e9 for row in rows}
+    assert len(left.lines) == len(right.lines) == len(rows)
+    plt.close("all")
+
+
+def test_speedups_have_a_panel_a_machine_and_the_papers_number_inside_its_frame() -> None:
+    machines = speedup.by_machine(records(PUBLISHED.root / "measured"))
+    found = {machine: speedup.over_sessions(of.values()) for machine, of in machines.items()}
+    panels = speedups(found, 224, 1, (50,), 1.4).axes
+    assert len(panels) == len(found)
+    panels[0].figure.draw_without_rendering()
+    for ax, of in zip(panels, found.values(), strict=True):
+        shown = {x for bars in ax.containers for x in bars.lines[0].get_xdata()}
+        wanted = (224, 1, 50, "")
+        cells = [one for one in of.values() if not one.is_resnet]
+        at_50 = [one for one in cells if (one.cell.side, one.cell.batch, one.cell.depth, one.cell.variant) == wanted]
+        assert shown == {one.ratio for one in at_50}
+        (word,) = ax.texts
+        assert ax.get_window_extent().containsx(word.get_window_extent().x1)
+    assert not speedups({}, 224, 1, (50,), 1.4).axes[0].containers
     plt.close("all")
 
 
