@@ -37,7 +37,7 @@ LOOKS = """<style>
 .rdlib-controls option { padding: 1px 2px; white-space: normal }
 .rdlib-message .widget-html-content, .rdlib-shown table { font-size: 13px; line-height: 1.45 }
 .rdlib-shown td, .rdlib-shown th { padding: 1px 0.7em; text-align: right; white-space: nowrap }
-.rdlib-shown .words { text-align: left; white-space: normal }
+.rdlib-shown .words { min-width: 7em; text-align: left; white-space: normal }
 .rdlib-shown .scrolls { max-height: 21.5em; overflow: auto }
 .rdlib-shown .scrolls th { position: sticky; top: 0; background: var(--jp-layout-color0, white) }
 </style>"""
