@@ -15,7 +15,7 @@ WIDTH = 120  # characters of a line of text
 NUMBERS = "notebook"  # a column of two-digit numbers of notebooks
 NOTEBOOK = re.compile(r"(?<![(/\w])\d\d_[a-z]\w*\b")
 NUMBER = re.compile(r"[-+\d][\d.x%]*(?: ± [\d.]+| \[[-+\d.x%, ]+\])")  # with what belongs to it: no line ends within
-COMMAND = re.compile(r"python -m rdlib [\w ./'-]*[\w']")
+COMMAND = re.compile(r"(?<!`)python -m rdlib [\w ./'-]*[\w']")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
