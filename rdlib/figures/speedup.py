@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rdlib.figures.style import CAPTION, COLOURS, NETWORK_COLOURS, NETWORK_MARKERS, legend_below, note, style
 from rdlib.measure.latency_record import Cell
 from rdlib.measure.speedup import Speedup
-from rdlib.models import SHORTCUTS
+from rdlib.models import SHORTCUTS, Shortcuts
 
 
 def speedups(
@@ -50,6 +50,28 @@ def speedups(
     axes[0, 0].set_yticks(range(len(lines)), [f"{engine}\n{precision}" for engine, precision in lines], fontsize=9)
     legend_below(figure)
     figure.suptitle(f"{side}x{side}, batch {batch}; median and 95 % interval", **CAPTION)
+    return figure
+
+
+def against_rivals(panels: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """How many times as fast as the whole ResNet-50 networks are: a panel a processor under its title, a line a network
+    by its name, a dot an engine or target."""
+    style()
+    names = list(dict.fromkeys(name for of in panels.values() for name in of))
+    size = (8.6, 0.34 * len(names) + 1.5)
+    figure, axes = plt.subplots(
+        1, max(1, len(panels)), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (title, of) in zip(axes[0], panels.items(), strict=False):
+        for name, ratios in of.items():
+            kind: Shortcuts = "none" if name == SHORTCUTS["none"] else "all"
+            look = {"color": NETWORK_COLOURS[kind], "alpha": 0.6, "markersize": 6}
+            ax.plot(ratios, [names.index(name)] * len(ratios), NETWORK_MARKERS[kind], **look)
+        ax.set_title(textwrap.fill(title, 26), fontsize=10)
+        mark(ax, None)
+    axes[0, 0].set_yticks(range(len(names)), names)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("times as fast as the whole ResNet-50, batch 1; a dot an engine or a target", fontsize=11)
     return figure
 
 
