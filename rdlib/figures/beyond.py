@@ -55,9 +55,11 @@ def look(row: Row) -> tuple[str, str, bool]:
     return known.get(row.teaching, "evenly spaced"), marker, True
 
 
-def over_cuts(rows: Sequence[Row], store: Store) -> Figure:
+def over_cuts(rows: Sequence[Row], store: Store) -> Figure | None:
     """Test top-1 over the number of mixed paths and the arithmetic of so many, a panel a depth: a small dot a seed, a
-    large mark the mean, the ResNet as a line. What has as much arithmetic as the most paths stands beside them."""
+    large mark the mean, the ResNet as a line. What has as much arithmetic as the most paths stands beside them. None without any run."""
+    if not any(cell(row, store).values for row in rows):
+        return None
     depths = sorted({row.depth for row in rows})
     figure, panels = plt.subplots(
         1, len(depths), figsize=(WIDTH, 4.6), sharey=True, squeeze=False, layout="constrained"
@@ -97,8 +99,11 @@ def level(ax: Axes, values: Sequence[float]) -> None:
     ax.axhline(float(np.mean(values)), color=COLOURS["ResNet"], lw=1.8, label="ResNet")
 
 
-def over_depth(rows: Sequence[Row], store: Store) -> Figure:
-    """Test top-1 over depth: a small dot a seed, a line through the means, its name where it ends."""
+def over_depth(rows: Sequence[Row], store: Store) -> Figure | None:
+    """Test top-1 over depth: a small dot a seed, a line through the means, its name where it ends. None without any
+    run."""
+    if not any(cell(row, store).values for row in rows):
+        return None
     figure = plt.figure(figsize=(WIDTH, 4.4))  # laid out by hand: the names are placed in pixels
     ax = figure.add_axes((0.08, 0.13, 0.9, 0.84))
     depths, ends = sorted({row.depth for row in rows}), dict[str, tuple[float, float]]()
@@ -115,6 +120,7 @@ def over_depth(rows: Sequence[Row], store: Store) -> Figure:
             ax.plot([depth for depth, _ in known], means, "o-", color=colour, lw=2, ms=6)
             ends[name] = known[-1][0], means[-1]
     ax.axhline(GUESSING, color="#999", lw=0.9, ls=":", zorder=0)
+    ax.text(depths[0], GUESSING + 1.5, "guessing", color="#777", fontsize=9)
     ax.set_xticks(depths)
     ax.set(xlim=(depths[0] - 3, depths[-1] + 30), ylim=(0, 103), xlabel="layers", ylabel="test top-1, last epoch (%)")
     said = [name.removeprefix("plain, cross-entropy, ") for name in ends]
