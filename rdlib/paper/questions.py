@@ -217,7 +217,7 @@ def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
 
 
 DATA = {"cifar10-small": "CIFAR-10 at 16x16", "cifar100": "CIFAR-100"}  # others are named as they are
-FINDINGS = ("depth", "depth-level", "help", "level", "arithmetic")
+FINDINGS = ("depth", "depth-level", "help", "level")
 
 
 def findings(store: Store, folder: str) -> list[str]:
@@ -227,8 +227,8 @@ def findings(store: Store, folder: str) -> list[str]:
         line = answer_line(found[name])
         number = f" {line['ours']} points of test top-1 ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
         bullets.append((line["question"], f"{line['verdict']}.{number}", line["notebook"]))
-    traffic = deployed.written_bytes(store)
-    bullets.append((traffic.question, f"{traffic.verdict}. {traffic.line['ours']}", traffic.look))
+    for one in (deployed.written_bytes(store), deployed.time(store)):
+        bullets.append((one.question, f"{one.verdict}. {one.line['ours']}".strip(), one.look))
     return [
         f"- **{question}** {answer[0].upper()}{answer[1:]} {numbered(number, folder)}"
         for question, answer, number in bullets
