@@ -28,6 +28,7 @@ INKS = {  # background, text, box, bar of a box, edge, band behind what is deplo
     True: ("#0d1117", "#e6edf3", "#20262e", "#3b434d", "#8b949e", "#0f2a40", "#c4cad1"),
 }
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "family": "DejaVu Sans"}
+ROUND: dict[str, Any] = {"solid_capstyle": "round", "solid_joinstyle": "round"}  # whatever the style says
 WORDS = "stem", "stage 1", "stage 2", "stage 3", "stage 4", "classifier"
 OWN = COLOURS["plain, JointRD"]
 STUDENT = {1: 137, 2: 125, 3: 113, 0: 101}  # height of a path's line in the student's row; 0 is the own path
@@ -153,7 +154,7 @@ def mixed(of: Picture, k: int) -> None:
 def losses(of: Picture) -> None:
     """f_T runs down to every distance; each map reaches its own through a connector; a cross-entropy ends each path."""
     lowest = 190
-    of.ax.plot([MAP, DISTANCE, DISTANCE], [TEACHER[0], TEACHER[0], lowest], color=of.resnet, lw=1.6, zorder=3)
+    of.ax.plot([MAP, DISTANCE, DISTANCE], [TEACHER[0], TEACHER[0], lowest], color=of.resnet, lw=1.6, zorder=3, **ROUND)
     for k, y, above in [(k, TEACHER[k], TEACHER[k] + 18) for k in (1, 2, 3)] + [(0, STUDENT[0], lowest)]:
         colour, name, term = (PATH_COLOURS[k - 1], str(k), f"mixed_{k}_") if k else (OWN, "S", "")
         of.line([(MAP, y), (CONNECTOR, above), (DISTANCE, above)], colour, k, linewidth=1.6)
@@ -161,7 +162,7 @@ def losses(of: Picture) -> None:
         of.text(CONNECTOR, above, f"$C_{name}$", 12)
         of.node(DISTANCE, above, "d", colour, k, f"{term}distance")
         of.node(LOSS, y, "CE", colour, k, f"{term}cross_entropy", r=15)
-    of.ax.plot([814, 820, 820, 814], [TEACHER[1] + 12] * 2 + [TEACHER[3] - 12] * 2, color=of.edge, lw=1.4)
+    of.ax.plot([814, 820, 820, 814], [TEACHER[1] + 12] * 2 + [TEACHER[3] - 12] * 2, color=of.edge, lw=1.4, **ROUND)
     of.text(827, TEACHER[2], "CE, d:\nweight\n$m(t)$", ha="left")
     what = "CE: the right class?    d: a map like the teacher's?  (weight $\\lambda$)    C: connector, in training only"
     of.text(12, 13, what, 12, ha="left")
