@@ -34,7 +34,8 @@ NEARLY = 2.0  # points within which a network that goes deeper than ever is near
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
     "Ours: points of test top-1, last epoch, one mean minus another, with its interval. Yes or no where the whole "
-    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
+    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches* or *is enough* "
+    f"({-NEARLY:g} where it says *to within two points*), else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
     "family (seven main ones; three on its parts; seven beyond the paper) "
