@@ -31,6 +31,7 @@ class Recipe:
     # None in the fields below means "as if the field did not exist": runs that lack it keep their id.
     cutout: int | None = None  # side in pixels of a square blanked in each image (DeVries and Taylor, 2017)
     image_size: int | None = None  # folders of photographs: random resized crop to this side, and the ImageNet stem
+    optimizer: Literal["muon"] | None = None  # for the kernels; None is SGD for everything
     shots: int | None = None  # train on so many images of each class, drawn by the run's seed
 
     def at_batch_size(self, batch_size: int) -> "Recipe":
@@ -40,6 +41,7 @@ class Recipe:
     def __post_init__(self) -> None:
         require_choice("schedule", self.schedule, get_args(Schedule))
         require_choice("holdout", self.holdout, get_args(Holdout))
+        require_choice("optimizer", self.optimizer, (None, "muon"))
         try:  # 1 and 1.0 are one recipe, and JSON gives a list where we have a tuple
             object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
             for field in fields(self):

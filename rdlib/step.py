@@ -6,15 +6,14 @@ gradient for a teacher's weights (`methods`).
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rdlib.convolutions import Reparametrised
 from rdlib.distributed import replicate, shard, synchronise_norms
 from rdlib.methods import Method, Taught
 from rdlib.models import StagedResNet
+from rdlib.optimizers import make_optimizer
 from rdlib.recipe import Recipe
 
 
@@ -44,18 +43,6 @@ WARM_UP = 3  # eager steps before a graph is recorded, in which libraries set up
 def autocast(device: torch.device, speed: Speed = FAST) -> torch.autocast:
     """bfloat16 where `speed` wants it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=speed.on(speed.bfloat16, device))
-
-
-def make_optimizer(method: nn.Module, recipe: Recipe, fused: bool = False) -> torch.optim.SGD:
-    """SGD with Nesterov momentum over everything that learns; Dirac scales go without weight decay."""
-    scaled = [module for module in method.modules() if isinstance(module, Reparametrised)]
-    undecayed = {id(getattr(module, name)) for module in scaled for name in module.undecayed}
-    learning = [p for p in method.parameters() if p.requires_grad]
-    decayed: dict[str, Any] = {"params": [p for p in learning if id(p) not in undecayed]}
-    others: dict[str, Any] = {"params": [p for p in learning if id(p) in undecayed], "weight_decay": 0.0}
-    groups = [group for group in (decayed, others) if group["params"]]
-    rate, m = recipe.learning_rate, recipe.momentum
-    return torch.optim.SGD(groups, rate, m, weight_decay=recipe.weight_decay, nesterov=m > 0, fused=fused)
 
 
 class Terms(nn.Module):

@@ -20,7 +20,8 @@ SMALL = {"dataset": "cifar10-small", "depth": 34, "width": 16, "epochs": 10}
 DEEP = {"dataset": "digits", "depth": 66, "width": 8, "epochs": 30}
 DEEPEST = DEEP | {"depth": 98}
 WIDE = {"dataset": "cifar100", "depth": 18, "width": 64, "epochs": 20}
-USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None}
+USUAL = {"conv": "plain", "holdout": "test", "learning_rate": 0.1, "shots": None, "optimizer": None}
+USUAL |= {"weight_decay": 0.0005}
 RESNET = {"method": "Supervised", "shortcuts": "all"}
 PLAIN = {"method": "Supervised", "shortcuts": "none"}
 JOINTRD = {"method": "JointRD", "shortcuts": "none", "options": FROZEN}
@@ -41,6 +42,11 @@ PAIRS = {  # by id: whose runs are compared, and the bar
     "smaller": (SMALL | JOINTRD, SMALL | RESNET | {"width": 10}, 0),
     "cuts": (DEEPEST | MANY, DEEPEST | JOINTRD, 0),
     "cuts-level": (DEEPEST | MANY, DEEPEST | RESNET, -2),
+    "muon": (DEEP | PLAIN | {"optimizer": "muon", "weight_decay": 0.1}, DEEP | JOINTRD, 0),
+    "orthogonal": (DEEP | PLAIN | {"method": "OrthogonalStart"}, DEEP | JOINTRD, 0),
+    "faded": (DEEP | PLAIN | {"method": "Faded", "options": {"gone_by": 0.6}}, DEEP | JOINTRD, 0),
+    "sampled": (SMALL | JOINTRD | {"options": FROZEN | {"paths": "sampled"}}, SMALL | JOINTRD, -1),
+    "bits": (SMALL | JOINTRD, SMALL | RESNET, 0, "W4A4"),
 }
 FULL_WIDTH = (WIDE | JOINTRD, WIDE | PLAIN | {"epochs": 47}, 0)
 TEST_IMAGES = {"digits": 500, "cifar10-small": 10_000, "cifar100": 10_000}
@@ -51,6 +57,8 @@ class Raw:
 
     def __init__(self, root: Path):
         self.root = root
+        measured = root / "measured" / "bits-cifar10-small.json"
+        self.bits = json.loads(measured.read_text())["runs"] if measured.exists() else {}
         self.runs = {path.stem: json.loads(path.read_text()) for path in sorted(root.glob("runs/*/*.json"))}
 
     def of(self, wanted: dict, seeds: int) -> list[dict]:
@@ -71,11 +79,15 @@ def top1(body: dict) -> float:
     return body["metrics"][f"{body['run']['recipe']['holdout']}_top1"]
 
 
-def welch(raw: Raw, seeds: int, one: dict, other: dict, bar: float) -> dict | None:
-    """Difference, standard error, degrees of freedom, p and n; None where one has no run that ended."""
+def welch(raw: Raw, seeds: int, one: dict, other: dict, bar: float, bits: str = "") -> dict | None:
+    """Difference, standard error, degrees of freedom, p and n; None where one has no run that ended. bits: of the
+    changes in accuracy that these make."""
     records = [raw.of(one, seeds), raw.of(other, seeds)]
     samples = [[top1(body) for body in of if "diverged" not in body] for of in records]
-    diverged = any("diverged" in body for of in records for body in of)
+    if bits:
+        names = [{name for name, body in raw.runs.items() if body in of} & raw.bits.keys() for of in records]
+        samples = [[raw.bits[name][bits] - raw.bits[name]["float32"] for name in sorted(of)] for of in names]
+    diverged = not bits and any("diverged" in body for of in records for body in of)
     if not all(samples):
         return {"n": 0, "p": 1.0, "bar": bar, "diverged": True} if diverged else None
     value = round(np.mean(samples[0]) - np.mean(samples[1]), 9)
@@ -85,7 +97,8 @@ def welch(raw: Raw, seeds: int, one: dict, other: dict, bar: float) -> dict | No
     images, shares = TEST_IMAGES[one["dataset"]], []
     for sample in samples:
         right = min(max(np.mean(sample), 50 / images), 100 - 50 / images)
-        shares.append(max(np.var(sample, ddof=1), right * (100 - right) / images) / len(sample))
+        floor = 0 if bits else right * (100 - right) / images
+        shares.append(max(np.var(sample, ddof=1), floor) / len(sample))
     error = math.sqrt(sum(shares))
     freedom = error**4 / sum(share**2 / (len(sample) - 1) for share, sample in zip(shares, samples, strict=True))
     p = 2 * student_t.sf(abs(value - bar) / error, freedom)

@@ -136,6 +136,24 @@ def measure_int8(
     console.print(f"\n{as_text(int8.table(chosen, records, path))}")
 
 
+@measure_app.command("bits")
+def measure_bits(
+    profile_name: ProfileArgument,
+    store: ExistingStoreOption = RESULTS,
+    to: Annotated[Path | None, typer.Option(help="The record; default: STORE/measured/bits-PROFILE.json.")] = None,
+) -> None:
+    """Top-1 with 8 and 4 bits, and the tails of feature maps, of networks whose weights are here. Interrupted, the same
+    command goes on."""
+    from rdlib.experiments.tables import as_text
+    from rdlib.measure import bits
+    from rdlib.runs.store import Store
+
+    chosen, records = profile(profile_name), Store(store)
+    path = to or bits.RECORD.path(chosen, records)
+    bits.measure(chosen, records, path, console.print)
+    console.print(f"\n{as_text(bits.table(chosen, records, path))}")
+
+
 @measure_app.command("teaching")
 def measure_teaching(
     profile_name: ProfileArgument,

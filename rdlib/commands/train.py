@@ -38,6 +38,7 @@ def train(
     cutout: Annotated[int | None, typer.Option(help="Side in pixels of a blanked square.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Photographs: side of their crops; the ImageNet stem.")] = None,
     shots: Annotated[int | None, typer.Option(help="Only so many training images of each class.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="muon, for the kernels; default: SGD for everything.")] = None,
     holdout: Annotated[str, typer.Option(help="test, or tune for choosing anything.")] = PAPER_RECIPE.holdout,
     run_id: Annotated[str | None, typer.Option("--run", help="Train the run with this id, of a profile.")] = None,
     again: Annotated[str | None, typer.Option(help="Repeat the run with this id, e.g. for its weights.")] = None,
@@ -77,6 +78,7 @@ def train(
             cutout=cutout,
             image_size=image_size,
             shots=shots,
+            optimizer=optimizer,  # type: ignore[arg-type]
         )
         options = dict(parse_option(text) for text in option or [])
         run = Run(dataset, method, depth, width, shortcuts, seed, recipe, options, teacher, conv)  # type: ignore[arg-type]

@@ -61,8 +61,8 @@ class Quantised(nn.Module):
 
 
 @torch.no_grad()
-def quantised(network: nn.Module, calibration: Sequence[Tensor]) -> Quantised:
-    """The int8 form of a folded network: weights symmetric per output channel, feature maps per tensor.
+def quantised(network: nn.Module, calibration: Sequence[Tensor], weights: int = 8, maps: int = 8) -> Quantised:
+    """The form of a folded network with so many bits: weights symmetric per output channel, feature maps per tensor.
 
     calibration: batches [N, 3, side, side] of normalised images, from which the ranges of feature maps are read; all is
     the tool's default. Raises DeployError for a network that is not folded, and without the compiler.
@@ -74,7 +74,14 @@ def quantised(network: nn.Module, calibration: Sequence[Tensor]) -> Quantised:
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         quantizer = TOSAQuantizer(lowering())
-        quantizer.set_global(get_symmetric_quantization_config())
+        most_weight, most_map = 2 ** (weights - 1) - 1, 2 ** (maps - 1) - 1
+        ranges = {
+            "weight_qmin": -most_weight,
+            "weight_qmax": most_weight,
+            "act_qmin": -most_map - 1,
+            "act_qmax": most_map,
+        }
+        quantizer.set_global(get_symmetric_quantization_config(**ranges))
         example = torch.cat([calibration[0][:1]] * 2)  # an example of one image would fix the batch
         free = ({0: torch.export.Dim("batch")},)
         traced = torch.export.export(network, (example,), dynamic_shapes=free).module(check_guards=False)

@@ -83,6 +83,10 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "tuned": comparisons.tuned,
     "tuned-high-rate": comparisons.tuned_high_rate,
     "deeper": beyond.deeper,
+    "alone-tune": fair.alone_rows,
+    "alone": beyond.alone,
+    "sampled": beyond.sampled,
+    "bits": beyond.quantised,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,
@@ -277,6 +281,8 @@ def as_text(table: pd.DataFrame) -> str:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """A Markdown table, commands beneath."""
+    if table.empty:
+        return "(no rows)"
     shown, commands = without_commands(table)
     lines = [list(map(str, shown.columns)), ["---"] * len(shown.columns), *shown.astype(str).to_numpy().tolist()]
     beneath = ["", *(f"{FILL}: `{command}`" for command in commands)] if commands else []

@@ -14,12 +14,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import records_of
-from rdlib.figures.style import COLOURS, band, short_name
+from rdlib.figures.style import COLOURS, band, on_error, short_name
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 from rdlib.train import Epoch
 
 OTHERS = ("#aa3377", "#66a61e", "#8c564b")  # of networks without a colour of their own
+DASHES = {
+    "plain": "--",
+    "plain, logit distillation": ":",
+    "plain, feature distance": "-.",
+    "plain, JointRD": (0, (7, 1)),
+}
 WIDTH, LINE = 7.7, 0.18  # inches of the figure, and of a line of its legend
 CHARACTERS = 105  # of such a line
 TOP1 = (0, 102)  # limits of an axis in percent
@@ -50,6 +56,7 @@ class LiveCurves:
             epochs = [epoch.epoch for epoch in history]
             band(ax, values, epochs, color=COLOURS.get(name), label=name, marker="o", markersize=3)
         ax.set(xlabel="epoch", ylabel="training top-1 (%)", xlim=(0.5, self.epochs + 0.5), ylim=TOP1)
+        ax.set_xticks(ticks(self.epochs))
         if self.curves:
             ax.legend(frameon=False, loc="lower right")
         plt.close(figure)
@@ -57,12 +64,14 @@ class LiveCurves:
 
 
 def mean_curves(rows: Sequence[Row], store: Store, ax: Axes) -> None:
-    """Recorded training accuracy: mean over the seeds, and the range between the lowest and the highest seed."""
+    """Recorded training accuracy on an axis of the error: mean over the seeds, and a band from lowest to highest."""
     for row in rows:
         if records := records_of(row, store):
             top1, name = of_epochs([record.history for record in records])[0], short_name(row)
-            band(ax, top1, color=COLOURS[name], label=f"{name} (n = {len(records)})")
-    ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=TOP1)
+            look: dict[str, Any] = {"color": COLOURS[name], "linestyle": DASHES.get(name, "-"), "linewidth": 1.8}
+            band(ax, top1, label=f"{name} (n = {len(records)})", **look)
+    on_error(ax)
+    ax.set(xlabel="epoch", ylabel="training top-1 (%)")
 
 
 @dataclass(frozen=True)

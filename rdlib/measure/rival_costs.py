@@ -22,7 +22,7 @@ from rdlib.distributed import shard
 from rdlib.errors import ConfigError
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row, listed
-from rdlib.experiments.tables import COMPARISONS, in_store, rows_of
+from rdlib.experiments.tables import in_store, rows_of
 from rdlib.images import load
 from rdlib.images.dataset import Images, S
 from rdlib.measure.candidates import Candidate, seeded, shifted
@@ -42,7 +42,7 @@ from rdlib.step import Step
 from rdlib.train import evaluate
 
 RECORD = ProfileRecord("rivals")
-TABLES = tuple(name for name in COMPARISONS if name.startswith("rivals"))  # the same ways at several learning rates
+TABLES = ("rivals", "rivals-tuned")  # which list a ResNet first
 RMNET = "RMNet (rewritten ResNet, no training)"
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning")
 PAPER_SIDE = 224
@@ -195,8 +195,8 @@ def flops(run: Run, resnet: Run, images: Images[S]) -> int:
 
 
 def resnets(profile: Profile) -> list[Run]:
-    """The runs of the ResNets that teach, of every learning rate."""
-    return [run for table in TABLES for row in rows_of(profile, table)[:1] for run in row.runs]
+    """The runs of the ResNets that teach, each once."""
+    return list(dict.fromkeys(run for table in TABLES for row in rows_of(profile, table)[:1] for run in row.runs))
 
 
 def exactness(run: Run, store: Store, images: Images[S]) -> dict[str, Any]:

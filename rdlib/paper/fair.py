@@ -1,35 +1,27 @@
 """What each way chose from its grid on the tune split, by rule."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import pandas as pd
 
-from rdlib.experiments.fair import CHOSEN, RATES, Setting, grid
+from rdlib.experiments.fair import CHOSEN, RATES, Setting, grid, published
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import cell, fill_command
-from rdlib.recipe import PAPER_RECIPE
-from rdlib.rivals.register import Way
-from rdlib.runs.run import defaults_of
+from rdlib.rivals.register import ALONE, WAYS, Way
 from rdlib.runs.store import Store
 
 Means = dict[Setting, float]
 
 
-def tried(profile: Profile, store: Store) -> dict[Way, Means]:
+def tried(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> dict[Way, Means]:
     """By way, the mean tune top-1 of every setting that has a record of all its seeds; a diverged one has no mean."""
     found: dict[Way, Means] = {}
-    for way, points in groupby(grid(profile), lambda point: point[0]):
+    for way, points in groupby(grid(profile, ways), lambda point: point[0]):
         cells = {setting: cell(row, store) for _, setting, row in points}
         found[way] = {setting: ours.mean for setting, ours in cells.items() if len(ours.values) == ours.wanted}
     return found
-
-
-def published(way: Way) -> Setting:
-    """What its authors, or later comparisons, use, at the paper's learning rate."""
-    value = defaults_of(way.method).get(way.weight, PAPER_RECIPE.weight_decay)
-    return Setting(PAPER_RECIPE.learning_rate, float(value))
 
 
 def best(way: Way, means: Means) -> Setting:
@@ -44,10 +36,10 @@ def best(way: Way, means: Means) -> Setting:
     return min(means, key=lambda setting: (-means[setting], steps(setting), setting.rate, setting.value))
 
 
-def choices(profile: Profile, store: Store) -> dict[str, Setting]:
+def choices(profile: Profile, store: Store, ways: Sequence[Way] = WAYS + ALONE) -> dict[str, Setting]:
     """What CHOSEN must say: of every way whose whole grid has been run the best setting."""
-    found = tried(profile, store)
-    whole = {way for way, points in groupby(grid(profile), lambda point: point[0]) if done(points, store)}
+    found = tried(profile, store, ways)
+    whole = {way for way, points in groupby(grid(profile, ways), lambda point: point[0]) if done(points, store)}
     return {way.name: best(way, means) for way, means in found.items() if way in whole and means}
 
 
@@ -56,9 +48,40 @@ def done(points: Iterable[tuple[Way, Setting, Row]], store: Store) -> bool:
     return all(cell(row, store).whole for *_, row in points)
 
 
-def grid_table(profile: Profile, store: Store) -> pd.DataFrame:
+def chosen_table(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> pd.DataFrame:
+    """A line a way whose whole grid has been run: what it chose, its mean tune top-1 and that of the published setting;
+    and in which of the two it lies at an end of the grid, beyond which it might do better."""
+    lines, found, best_of = [], tried(profile, store, ways), choices(profile, store, ways)
+    for way, means in found.items():
+        if (ours := best_of.get(way.name)) is not None:
+            tried_of = {"rate": (ours.rate, RATES), "weight": (ours.value, way.tried)}
+            usual = means.get(published(way))
+            lines.append(
+                {
+                    "way": way.name,
+                    "rate": f"{ours.rate:g}",
+                    "weight": f"{way.weight} {ours.value:g}",
+                    "tune top-1 (%)": f"{means[ours]:.1f}",
+                    "as published (%)": "diverged" if usual is None else f"{usual:.1f}",
+                    "at an end of": " and ".join(k for k, (v, of) in tried_of.items() if v in (min(of), max(of))),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def progress(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> str:
+    """How much of the grid has been run, and what runs the rest."""
+    run = [cell(row, store).whole for *_, row in grid(profile, ways)]
+    if not run:
+        return f"profile {profile.name} has no such grid: only quick, whose runs are short, has one"
+    said = f"{sum(run)} of {len(run)} settings run on the tune split"
+    name = "rivals-tune" if ways is WAYS else "alone-tune"
+    return said if all(run) else f"{said}; to fill: {fill_command(profile, name, store)}"
+
+
+def grid_table(profile: Profile, store: Store, ways: Sequence[Way] = WAYS) -> pd.DataFrame:
     """A line a way and value of its main weight, a column a rate: mean tune top-1; a star at what was chosen."""
-    lines, found = [], tried(profile, store)
+    lines, found = [], tried(profile, store, ways)
     for way, means in found.items():
         for value in way.tried:
             line = {"way": way.name, "weight": f"{way.weight} {value:g}"}
@@ -67,6 +90,4 @@ def grid_table(profile: Profile, store: Store) -> pd.DataFrame:
                 star = " *" if CHOSEN.get(way.name) == setting else ""
                 line[f"rate {rate:g}"] = f"{means[setting]:.1f}{star}" if setting in means else ""
             lines.append(line | {"published": "yes" if value == published(way).value else ""})
-    table = pd.DataFrame(lines)
-    lacking = sum(not cell(row, store).whole for *_, row in grid(profile))
-    return table.assign(**{"to fill": fill_command(profile, "rivals-tune", store)}) if lacking else table
+    return pd.DataFrame(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from rdlib.errors import RecordError
-from rdlib.experiments.beyond import deeper
+from rdlib.experiments import beyond
 from rdlib.experiments.comparisons import depths, narrowed_to_traffic
 from rdlib.experiments.controls import controls
 from rdlib.experiments.handwritten import handwritten
@@ -18,11 +18,18 @@ from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, fill_command
 from rdlib.files import RESULTS
+from rdlib.measure import bits
 from rdlib.paper import deployed
 from rdlib.paper.rendering import Shown, numbered
-from rdlib.paper.statistics import ERROR, LEAST, NOT_RUN, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm
+from rdlib.paper.statistics import ERROR, LEAST, NOT_RUN, SAME_LEVEL, UNDECIDED, Estimate, difference, find, holm, minus
 from rdlib.runs.store import Store
 
+WITHOUT_TEACHER = {
+    "muon": "cross-entropy, Muon",
+    "orthogonal": "cross-entropy, orthogonal start",
+    "faded": "cross-entropy, shortcuts faded",
+}
+DEPLOYED = "deployed"  # the family of questions that are measured on the network as it is deployed
 NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
@@ -30,7 +37,7 @@ RULE = (
     f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
-    "family (seven main ones; three on its parts; two beyond the paper) "
+    "family (seven main ones; three on its parts; seven beyond the paper) "
     f"err in {ERROR:.0%} (Holm); what was looked at later stands alone."
 )
 
@@ -42,13 +49,32 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Question:
-    """A primary reading: is `ours` more than `theirs` by more than `bar` points?"""
+    """A primary reading: is `ours` more than `theirs` by more than `bar` points?
+
+    bits: then of each the change in accuracy that so many bits make, such as "W4A4", in place of accuracy.
+    """
 
     table: str
     ours: Row
     theirs: Row
     bar: float = 0.0
     look: str = "02_table3_accuracy"
+    bits: str = ""
+
+    def gap(self, store: Store) -> Estimate:
+        """The difference as far as there are records."""
+        if self.bits:
+            return minus(*(bits.change(row, self.bits, store) for row in (self.ours, self.theirs)))
+        return difference(self.ours, self.theirs, store)
+
+    def to_fill(self, store: Store) -> str:
+        """The command that makes what is missing; nothing where nothing is."""
+        of = SMALL if "small" in self.ours.runs[0].dataset else QUICK
+        if self.bits:
+            whole = all(bits.change(row, self.bits, store).whole for row in (self.ours, self.theirs))
+            return "" if whole else bits.RECORD.command(of, store)
+        whole = all(cell(row, store).whole for row in (self.ours, self.theirs))
+        return "" if whole else fill_command(of, self.table, store)
 
 
 @cache
@@ -59,7 +85,9 @@ def primary() -> dict[str, Question]:
         find(depths(QUICK), 66, how, kept)
         for how, kept in ((JOINTRD, "none"), (CROSS_ENTROPY, "none"), (CROSS_ENTROPY, "all"))
     )
-    deepest, _, three, many, *_ = deeper(QUICK)
+    deepest, _, three, many, *_ = beyond.deeper(QUICK)
+    at_66 = {row.method: row for row in beyond.alone(QUICK) if row.depth == deep.depth}
+    _, _, whole, third, _ = beyond.sampled(SMALL)
     return {
         "help": Question("controls", jointrd, plain),
         "level": Question("controls", jointrd, resnet, -SAME_LEVEL),
@@ -71,8 +99,14 @@ def primary() -> dict[str, Question]:
         "paths": Question("controls", jointrd, own, look="03_parts_of_jointrd"),
         "beyond-start": Question("controls", both, start, look="03_parts_of_jointrd"),
         "smaller": Question("rivals", jointrd, narrowed_to_traffic(SMALL), look="05_rivals"),
-        "cuts": Question("deeper", many, three),
-        "cuts-level": Question("deeper", many, deepest, -NEARLY),
+        "cuts": Question("deeper", many, three, look="06_beyond"),
+        "cuts-level": Question("deeper", many, deepest, -NEARLY, look="06_beyond"),
+        **{
+            name: Question("alone", at_66[way], at_66[JOINTRD.name], look="06_beyond")
+            for name, way in WITHOUT_TEACHER.items()
+        },
+        "sampled": Question("sampled", third, whole, -SAME_LEVEL, look="06_beyond"),
+        "bits": Question("bits", jointrd, resnet, look="06_beyond", bits="W4A4"),
     }
 
 
@@ -127,7 +161,7 @@ def answers(store: Store) -> dict[str, Answer]:
     known, asked, found = written(), primary(), dict[str, Answer]()
     for family in known["family"].unique():
         ids = [name for name in known.index if known["family"][name] == family]
-        gaps = [difference(asked[name].ours, asked[name].theirs, store) for name in ids]
+        gaps = [asked[name].gap(store) for name in ids]
         errors = holm((gap, asked[name].bar) for gap, name in zip(gaps, ids, strict=True))
         found |= {
             name: Answer(name, gap, error, asked[name]) for name, gap, error in zip(ids, gaps, errors, strict=True)
@@ -148,18 +182,25 @@ def answer_line(answer: Answer) -> dict[str, str]:
     }
 
 
-def table(store: Store, main: bool = False) -> Shown:
-    """All questions, those on the deployed network last; main: without the family of parts. Below it the rule, and the
-    commands that make what is missing."""
+def table(store: Store, *families: str) -> Shown:
+    """The questions of these families ("deployed": of the network as it is deployed), of all where none is named. Below
+    it the rule, and the commands that make what is missing."""
     found = answers(store)
-    shown = [one for one in found.values() if not main or written()["family"][one.id] == "main"]
+    shown = [one for one in found.values() if not families or written()["family"][one.id] in families]
     lines = [answer_line(one) for one in shown]
-    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), len(lines))
-    lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
-    physical = deployed.answers(store)
+    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), None)
+    if place:
+        lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
+    physical = deployed.answers(store) if not families or DEPLOYED in families else []
     lines += [one.line for one in physical]
     waiting = [f"to fill: {one.fill}" for one in physical if one.verdict == NOT_RUN]
     return Shown(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
+
+
+def about(store: Store, *names: str) -> Shown:
+    """The answers to these questions, by id, for the head of the notebook where they are looked at."""
+    found = answers(store)
+    return Shown(pd.DataFrame([answer_line(found[name]) for name in names]).drop(columns="notebook"))
 
 
 def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
@@ -176,7 +217,7 @@ def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
 
 
 DATA = {"cifar10-small": "CIFAR-10 at 16x16", "cifar100": "CIFAR-100"}  # others are named as they are
-FINDINGS = ("depth", "depth-level", "help", "level", "arithmetic")
+FINDINGS = ("depth", "depth-level", "help", "level")
 
 
 def findings(store: Store, folder: str) -> list[str]:
@@ -186,12 +227,19 @@ def findings(store: Store, folder: str) -> list[str]:
         line = answer_line(found[name])
         number = f" {line['ours']} points of test top-1 ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
         bullets.append((line["question"], f"{line['verdict']}.{number}", line["notebook"]))
-    traffic = deployed.written_bytes(store)
-    bullets.append((traffic.question, f"{traffic.verdict}. {traffic.line['ours']}", traffic.look))
+    for one in (deployed.written_bytes(store), deployed.time(store)):
+        bullets.append((one.question, f"{one.verdict}. {one.line['ours']}".strip(), one.look))
     return [
         f"- **{question}** {answer[0].upper()}{answer[1:]} {numbered(number, folder)}"
         for question, answer, number in bullets
     ]
+
+
+def verdicts(store: Store, *names: str) -> Shown:
+    """These questions with their answers, as a table for a notebook's section; below it what makes missing records."""
+    found = answers(store)
+    asked = [found[name] for name in names]
+    return Shown(pd.DataFrame(map(answer_line, asked)).drop(columns="notebook"), to_fill(asked, store))
 
 
 def sentences(store: Store, *names: str) -> str:
@@ -206,11 +254,5 @@ def sentences(store: Store, *names: str) -> str:
 
 def to_fill(found: list[Answer], store: Store) -> list[str]:
     """Each command that makes missing records, once."""
-    commands = []
-    for one in found:
-        rows = (one.question.ours, one.question.theirs)
-        if not all(cell(row, store).whole for row in rows):
-            commands.append(
-                fill_command(SMALL if "small" in rows[0].runs[0].dataset else QUICK, one.question.table, store)
-            )
-    return [f"to fill: {command}" for command in dict.fromkeys(commands)]
+    commands = dict.fromkeys(one.question.to_fill(store) for one in found)
+    return [f"to fill: {command}" for command in commands if command]

@@ -13,19 +13,19 @@ import pandas as pd
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
 from rdlib.experiments import rows as taught
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row, Teaching
+from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import Cell, cell, fill_command, lean, records_of, rows_of
 from rdlib.measure import rival_costs
 from rdlib.measure.rival_costs import RMNET
 from rdlib.paper.statistics import NO, UNDECIDED, YES, Estimate, holm, minus
 from rdlib.rivals.finetuned import FineTuned
-from rdlib.rivals.register import METHODS
+from rdlib.rivals.register import METHODS, WAYS
 from rdlib.runs.store import Store
 
 SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"
-PLAIN, JOINTRD = (taught.CROSS_ENTROPY, SCRATCH), (taught.JOINTRD, SCRATCH)
-TRAINING = ("step (x plain)", "images/s", "TFLOP", "teacher's", "both (x plain)", "needs teacher")
+PLAIN, JOINTRD = (taught.CROSS_ENTROPY.name, SCRATCH), (taught.JOINTRD.name, SCRATCH)
+TRAINING = ("step (x plain)", "TFLOP", "teacher's", "both (x plain)")
 COUNTED = ("parameters", "MACs (M)", "adds", "traffic (KiB)", "peak (KiB)", "fused")
 TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
 
@@ -90,17 +90,18 @@ class Line:
 
 
 def lines(profile: Profile, store: Store, table: str = "rivals", path: Path | None = None) -> list[Line]:
-    """The ways of one of TABLES, as it lists them, and RMNet after the ResNet that it rewrites.
+    """The ways of table "rivals" or "rivals-tuned", in its order, and RMNet after the ResNet that it rewrites.
 
-    Costs do not depend on the learning rate, so every table takes those of the same way in table "rivals". Raises
-    RecordError for a record that is damaged or was edited.
+    Costs depend neither on learning rates nor on weights, so both tables take those of the way of that name in table
+    "rivals". Raises RecordError for a record that is damaged or was edited.
     """
     rows, costs = rows_of(profile, table), rival_costs.RECORD.read(profile, store, path) or {}
     train, measure = fill_command(profile, table, store), rival_costs.RECORD.command(profile, store)
+    measured = {(row.network, row.method, row.heir): rival_costs.key(row) for row in rows_of(profile, "rivals")}
     found = []
-    for row, same in zip(rows, rows_of(profile, "rivals") if rows else [], strict=True):
+    for row in rows:
         top1 = {record.run.seed: record.top1 for record in records_of(row, store)}
-        training = costs.get("ways", {}).get(rival_costs.key(same), {})
+        training = costs.get("ways", {}).get(measured[row.network, row.method, row.heir], {})
         network = costs["networks"][training["deploys"]] if training else {}
         ours = cell(row, store)
         lacks = [train] * (not ours.whole) + [measure] * (not training)
@@ -124,9 +125,27 @@ def rmnet_line(resnet: Row, store: Store, costs: Mapping[str, Any], measure: str
     return Line(resnet, top1, training, network, to_fill, True, ours.diverged, ours.images)
 
 
-def one_of(found: Sequence[Line], which: tuple[Teaching, str]) -> Line:
-    """The line of a plain network's teaching and start, such as PLAIN or JOINTRD."""
-    return next(line for line in found if (line.row.teaching, line.start) == which and line.row.shortcuts == "none")
+def waiting(found: Sequence[Line]) -> list[str]:
+    """Each command that makes what the lines lack, once."""
+    told = [command for line in found for command in line.to_fill.split("; ") if command]
+    return [f"to fill: {command}" for command in dict.fromkeys(told)]
+
+
+def one_of(found: Sequence[Line], which: tuple[str, str]) -> Line:
+    """The line of a plain network's way and start, such as PLAIN or JOINTRD."""
+    return next(line for line in found if (line.way, line.start) == which and line.row.shortcuts == "none")
+
+
+def comparable(profile: Profile, store: Store) -> tuple[str, list[Line]]:
+    """How the ways were set, in words, and their lines: tuned, once each has been chosen and run; as published before.
+
+    Empty for a profile without rivals.
+    """
+    tuned = lines(profile, store, "rivals-tuned")
+    chosen = {line.way for line in tuned if line.cell.whole}
+    if tuned and {way.name for way in WAYS if way.tried} <= chosen:
+        return "each tuned on the same grid", tuned
+    return "with published weights", lines(profile, store)
 
 
 def overview(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
@@ -167,11 +186,9 @@ def training(line: Line, plain: Line) -> dict[str, str]:
     step, teacher = line.training.get("step"), line.training["teacher_flops"]
     values = [
         f"{step['ratio'][0]:.2f}" if step else "none",
-        f"{step['images_per_second']:.0f}" if step else "none",
         f"{line.training['flops'] / 1e12:.2f}",
         f"{teacher / 1e12:.2f}" if teacher else "none",
         f"{(line.training['flops'] + teacher) / plain.training['flops']:.2f}",
-        "yes" if teacher else "no",
     ]
     return dict(zip(TRAINING, values, strict=True))
 
@@ -217,12 +234,10 @@ def exactness(profile: Profile, store: Store, path: Path | None = None) -> pd.Da
     return pd.DataFrame(
         [
             {
-                "ResNet": run.id,
-                "learning rate": f"{run.recipe.learning_rate:g}",
                 "seed": str(run.seed),
-                "top-1 (%)": f"{one['resnet_top1']:.2f}",
-                "rewritten": f"{one['top1']:.2f}",
-                "equal top-1": f"{one['equal_top1']}/{one['compared']}",
+                "ResNet (%)": f"{one['resnet_top1']:.2f}",
+                "rewritten (%)": f"{one['top1']:.2f}",
+                "same answers": f"{one['equal_top1']}/{one['compared']}",
                 "largest difference of a logit": f"{one['largest_difference']:.0e}",
                 "largest logit": f"{one['largest_logit']:.0f}",
             }
@@ -265,28 +280,23 @@ def ranking(found: Sequence[Line], adds: bool = False) -> pd.DataFrame:
     )
 
 
-SAYS = {YES: "Above", NO: "Below", UNDECIDED: "Undecided against"}
-
-
 def winners(found: Sequence[Line]) -> list[str]:
     """Sentences that follow by rule: who has the highest mean without additions, on the plain network itself, and with
-    additions at its cost, and who is above or below JointRD. Only ways of which every seed finished count."""
+    additions at its cost, and how many are above or below JointRD. Only ways of which every seed finished count."""
     if not found or not one_of(found, JOINTRD).cell.finished:
         return []
     jointrd, bare = one_of(found, JOINTRD), ranked(found)
     cut = [line for line in ranked(found, adds=True) if line.row.cut]
     firsts = {
-        "Highest mean without additions": bare,
-        "Highest mean of the plain network itself": [line for line in bare if line.row.shortcuts == "none"],
-        "Highest mean of a ResNet made as cheap": cut,
+        "without additions": bare,
+        "of the plain network itself": [line for line in bare if line.row.shortcuts == "none"],
+        "of a ResNet made as cheap": cut,
     }
-    sentences = [f"{what}: {some[0].name}, {some[0].cell} %." for what, some in firsts.items() if some]
+    sentences = [f"Best {what}: {some[0].name}, {some[0].cell} %." for what, some in firsts.items() if some]
     rest = [line for line in (*bare, *cut) if line is not jointrd]
-    held = list(zip(rest, against([jointrd, *rest], jointrd)[1:], strict=True))
-    for verdict, what in SAYS.items():
-        named = [(line, gap) for line, (gap, error) in held if gap.verdict(error=error) == verdict]
-        which = "; ".join(f"{line.name} {gap.value:+.1f}" for line, gap in named)
-        sentences.append(f"{what} JointRD: {len(named)} of {len(rest)}{f' ({which})' if which else ''}.")
+    said = [gap.verdict(error=error) for gap, error in against([jointrd, *rest], jointrd)[1:]]
+    counts = ", ".join(f"{said.count(verdict)} {verdict}" for verdict in (YES, NO, UNDECIDED))
+    sentences.append(f"Above JointRD ({jointrd.cell} %)? Of {len(rest)} ways: {counts}.")
     lacking = sum(not line.cell.whole for line in found)
     gone = sum(line.cell.whole and not line.cell.finished for line in found)
     sentences += [f"Not ranked, for want of runs: {lacking} of {len(found)} ways."] * (lacking > 0)

@@ -6,7 +6,7 @@ A rival is added by its class in `rivals/` and its lines here; the table of riva
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rdlib.methods import Method
 
@@ -17,6 +17,7 @@ NAMES = {
     "rdlib.rivals.finetuned": ("FineTuned",),
     "rdlib.rivals.tailor": ("SkipRemoval",),
     "rdlib.rivals.deeper": ("JointRDAtBlocks",),
+    "rdlib.rivals.alone": ("OrthogonalStart", "DiracStart", "Faded"),
     "rdlib.rivals.ablations": (
         *("WithoutMixedCrossEntropy", "WithoutMixedDistance", "PathAfter1", "PathAfter2", "PathAfter3"),
         *("LinearFall", "MeanSquared", "WithoutConnectors", "Widened", "JointRDWithLogits"),
@@ -58,6 +59,7 @@ class Way:
     both: bool = True
     weight: str = ""
     tried: tuple[float, ...] = ()
+    optimizer: Literal["muon"] | None = None
 
     def started_from_the_teacher(self) -> tuple[str, dict[str, Any]]:
         """Method and options of the same way with the student started from the teacher's weights."""
@@ -79,4 +81,11 @@ WAYS = (
     Way("RepVGG", "Supervised", "repvgg", weight=DECAY, tried=DECAYS),
     Way("RepVGG, JointRD", "JointRD", "repvgg"),
     Way("SkipRemover", "SkipRemoval", both=False, weight="logit_weight", tried=(0.1, 0.35, 0.7)),
+)
+# Ways that need no teacher; Muon's decay is decoupled, 0.1 its authors' value.
+ALONE = (
+    Way("cross-entropy, Muon", "Supervised", weight=DECAY, tried=(1e-2, 1e-1, 1.0), optimizer="muon"),
+    Way("cross-entropy, orthogonal start", "OrthogonalStart", weight=DECAY, tried=DECAYS),
+    Way("cross-entropy, Dirac start", "DiracStart", weight=DECAY, tried=DECAYS),
+    Way("cross-entropy, shortcuts faded", "Faded", weight="gone_by", tried=(0.3, 0.6, 0.9)),
 )

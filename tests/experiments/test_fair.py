@@ -10,6 +10,7 @@ from rdlib.experiments.fair import (
     TUNE_SEEDS,
     Setting,
     grid,
+    published,
     resnet,
     row,
     settings,
@@ -18,7 +19,7 @@ from rdlib.experiments.fair import (
 )
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import rows_of
-from rdlib.paper.fair import best, choices, published, tried
+from rdlib.paper.fair import best, choices, tried
 from rdlib.recipe import PAPER_RECIPE
 from rdlib.rivals.register import WAYS
 from rdlib.runs.run import defaults_of

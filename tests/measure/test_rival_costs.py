@@ -1,14 +1,20 @@
 """What the rivals cost agrees with independent counts, RMNet's line is exact, and who wins follows from the records."""
 
 from dataclasses import replace
+from itertools import combinations
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.text import Text
+from records import put_row
 from torch import nn
 
 from rdlib.deploy.planner import OUT_OF_PLACE
 from rdlib.errors import ConfigError
+from rdlib.experiments import fair
+from rdlib.experiments.fair import Setting
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, LOGITS, TAUGHT, Row, Teaching, make_row
 from rdlib.figures import rivals as rival_figures
@@ -20,6 +26,7 @@ from rdlib.models import resnet
 from rdlib.paper import rivals as rival_table
 from rdlib.paper.rivals import SCRATCH, TEACHER, Line, winners
 from rdlib.recipe import Recipe
+from rdlib.rivals.register import WAYS
 from rdlib.runs.execute import train
 from rdlib.runs.store import Store
 
@@ -115,7 +122,7 @@ def test_training_costs_are_those_of_the_way(known):
     shown = rival_table.overview(profile, store, path=path).set_index("way")
     both = (jointrd["flops"] + resnet_["flops"]) / plain["flops"]
     assert shown.loc["JointRD", "both (x plain)"] == f"{both:.2f}"
-    assert list(shown["needs teacher"]) == ["no", "yes", "no", "yes", "no", "yes"]
+    assert [cell == "none" for cell in shown["teacher's"]] == [True, False, True, False, True, False]
     assert list(shown["adds"]) == ["8", "0", "0", "0", "0", "8"]
     assert jointrd["step"]["images_per_second"] == pytest.approx(16e3 / jointrd["step"]["milliseconds"], rel=1e-3)
 
@@ -203,12 +210,10 @@ def test_the_best_is_the_highest_mean_without_additions_and_rivals_may_win():
         ("cross-entropy", SCRATCH),
     ]
     assert winners(MADE_UP) == [
-        "Highest mean without additions: JointRD (from the teacher), 99.7 ± 0.1 %.",
-        "Highest mean of the plain network itself: JointRD (from the teacher), 99.7 ± 0.1 %.",
-        "Highest mean of a ResNet made as cheap: ResNet, narrowed to MACs, 95.1 ± 0.1 %.",
-        f"Above JointRD: 2 of 5 (JointRD (from the teacher) +1.6; {RMNET} +0.9).",
-        "Below JointRD: 1 of 5 (ResNet, narrowed to MACs -3.0).",
-        "Undecided against JointRD: 2 of 5 (RepVGG +0.0; cross-entropy -38.1).",
+        "Best without additions: JointRD (from the teacher), 99.7 ± 0.1 %.",
+        "Best of the plain network itself: JointRD (from the teacher), 99.7 ± 0.1 %.",
+        "Best of a ResNet made as cheap: ResNet, narrowed to MACs, 95.1 ± 0.1 %.",
+        "Above JointRD (98.1 ± 0.1 %)? Of 5 ways: 2 yes, 1 no, 2 undecided.",
         "Not ranked, for want of runs: 1 of 9 ways.",
         "Not ranked, since a run diverged: 1 of 9 ways.",
     ]
@@ -227,17 +232,58 @@ def test_all_others_are_one_family_those_without_runs_too():
     assert [gap.verdict() for gap, _ in more[2:]] == ["not run", "undecided"]
 
 
-def test_the_figure_has_a_line_a_way_and_the_better_ones_further_up_and_right(known):
-    figure = rival_figures.accuracy_and_costs({"one": MADE_UP[:8], "two": MADE_UP[:4]})
-    ways = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert ways[:4] == ["ResNet, cross-entropy", "DiracNet", "JointRD", RMNET]
-    assert len(ways) == 7
-    assert len(figure.axes) == 2  # no costs are known
-    at = figure.axes[0].transData.transform([(90, 0), (98, 0), (99, 0), (99.5, 0)])[:, 0]
+def test_the_starts_have_a_line_a_way_and_the_better_ones_further_up_and_right():
+    (ax,) = rival_figures.starts(MADE_UP[:8]).axes
+    assert [label.get_text() for label in ax.get_yticklabels()][:4] == ["ResNet", "DiracNet", "JointRD", "RMNet"]
+    at = ax.transData.transform([(90, 0), (98, 0), (99, 0), (99.5, 0)])[:, 0]
     assert at[1] - at[0] > at[2] - at[1] > 0
     assert at[3] - at[2] == pytest.approx(at[2] - at[1])  # half the error is one step, wherever
-    plt.close(figure)
+    plt.close("all")
+
+
+def test_every_point_over_costs_has_its_name_and_without_costs_or_accuracies_there_is_no_figure(known):
     profile, _, store, path, _ = known
-    figure = rival_figures.accuracy_and_costs({"measured": rival_table.lines(profile, store, path=path)})
-    assert [text.get_text() for text in figure.axes[-1].texts] == ["+ 8", "+ 8"]
-    plt.close(figure)
+    found = rival_table.lines(profile, store, path=path)
+    trained = [replace(line, top1={0: 95.0 + place / 2, 1: 100.0}) for place, line in enumerate(found)]
+    for draw, names in (
+        (rival_figures.over_training, ["ResNet", "RMNet", "cross-entropy", "JointRD", "DiracNet"]),
+        (
+            rival_figures.over_traffic,
+            ["ResNet", "RMNet", "plain, alone", "plain, JointRD", "narrowed to MACs, by logits"],
+        ),
+    ):
+        (ax,) = draw(trained).axes
+        points = [tuple(line.get_xydata()[0]) for line in ax.lines if len(line.get_xdata()) == 1]
+        assert [text.get_text() for text in sorted(ax.texts, key=lambda text: text.xy[1])] == names
+        assert sorted(tuple(text.xy) for text in ax.texts) == sorted(points)
+        ax.figure.canvas.draw()  # which places the names
+        column = {}  # an annotation's own extent has its line too
+        for box in (Text.get_window_extent(text) for text in ax.texts):
+            column.setdefault(round(box.x0), []).append(box)
+        hidden = [a.overlaps(b) for boxes in column.values() for a, b in combinations(boxes, 2)]
+        assert not any(hidden), "no name of a column hides another"
+        assert draw([replace(line, top1={}) for line in found]) is None
+        assert draw(MADE_UP) is None
+    plt.close("all")
+
+
+def test_places_that_are_one_stand_side_by_side_and_others_stay():
+    assert rival_figures.beside([1.0, 3.0, 1.0, 1.05], 0.1) == pytest.approx([0.9, 3.0, 1.0, 1.15])
+    assert rival_figures.apart(np.array([1.0, 1.0, 5.0])) == pytest.approx([0.91, 1.09, 5.0])
+
+
+def test_only_a_whole_tuned_table_is_compared_before_the_published_weights(monkeypatch, store):
+    ways = tuple(way for way in WAYS if way.name in ("cross-entropy", "JointRD"))
+    for part in (fair, rival_table):
+        monkeypatch.setattr(part, "WAYS", ways)
+    monkeypatch.setattr(fair, "CHOSEN", {way.name: Setting(0.3, way.tried[0]) for way in ways})
+    rows = fair.tuned_rows(QUICK)
+    assert rival_table.comparable(QUICK, store)[0] == "with published weights"
+    for row in rows[1:]:
+        put_row(store, row, 90.0, 91.0, 92.0, 93.0, 94.0)
+    how, found = rival_table.comparable(QUICK, store)
+    assert (how, [line.way for line in found]) == (
+        "each tuned on the same grid",
+        ["ResNet, cross-entropy", RMNET, "cross-entropy", "JointRD"],
+    )
+    assert rival_table.winners(found)[-2].startswith("Above JointRD (92.0 ± 1.6 %)? Of 1 ways: 0 yes, 0 no")

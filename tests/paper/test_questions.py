@@ -24,6 +24,7 @@ from rdlib.experiments.controls import EQUAL_EPOCHS
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import fill_command, paper, table3
 from rdlib.files import RESULTS, ROOT
+from rdlib.measure import bits
 from rdlib.measure.latency_record import Cell as Timed
 from rdlib.measure.latency_record import LatencyRecord, Settings, provenance
 from rdlib.measure.record import write
@@ -33,6 +34,7 @@ from rdlib.runs.store import Store
 
 WRITTEN = RESULTS / "questions.csv"
 DEPLOYED = ("Are shortcuts", "Does the peak", "Is it 1.4 times", "Does the SRAM")
+MEASURED = {"bits": RESULTS / "measured" / "bits-cifar10-small.json"}  # of networks that were trained before
 LATE = {"depth", "depth-level"}  # asked when some of their seeds had run
 
 
@@ -52,11 +54,14 @@ def require_answers(store: Store, expected: dict[str, raw_records.Line]) -> None
         assert {key: shown[question][key] for key in line} == line, question
 
 
+GRID = ("learning_rate", "weight_decay", "optimizer")  # of a recipe, which a grid may choose
+
+
 def test_what_is_compared_is_what_was_written_down():
     written, asked = lines_of(WRITTEN.read_text()), questions.primary()
     assert list(written) == list(asked) == list(raw_records.PAIRS)
     families = [line["family"] for line in written.values()]
-    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 2, "as the rule below says"
+    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 7, "as the rule below says"
     for name, line in written.items():
         one = asked[name]
         bars = {text.partition(" ")[::2] for text in (line["yes"], line["no"])}
@@ -64,7 +69,8 @@ def test_what_is_compared_is_what_was_written_down():
         first, last = map(int, line["seeds"].split(" to "))
         recipe = PROFILES["quick" if line["data"] == "digits" else line["data"]].recipe
         words = f"{recipe.epochs} epochs, {recipe.schedule}, peak rate {recipe.learning_rate:g}"
-        assert line["recipe"] == words or line["recipe"].endswith("; else as above")
+        by_grid = f"{recipe.epochs} epochs, {recipe.schedule}, peak rate and decay by a grid"
+        assert line["recipe"] in (words, by_grid) or line["recipe"].endswith("; else as above")
         for row in (one.ours, one.theirs):
             longer = "equal training arithmetic" in line["compared"] and row is one.theirs
             narrower = "few channels" in line["compared"] and row is one.theirs
@@ -72,7 +78,9 @@ def test_what_is_compared_is_what_was_written_down():
             for run in row.runs:
                 assert (run.dataset, str(run.depth)) == (line["data"], line["depth"])
                 assert (str(run.width) == line["width"]) != narrower
-                assert run.recipe == (replace(recipe, epochs=EQUAL_EPOCHS["cifar10-small"]) if longer else recipe)
+                chosen = {name: getattr(run.recipe, name) for name in GRID if line["recipe"] == by_grid}
+                epochs = EQUAL_EPOCHS["cifar10-small"] if longer else recipe.epochs
+                assert run.recipe == replace(recipe, epochs=epochs, **chosen)
 
 
 def test_every_answer_is_computed_again_from_the_raw_records():
@@ -87,10 +95,15 @@ def test_every_answer_is_computed_again_from_the_raw_records():
 def test_answers_of_made_up_records_are_those_of_the_raw_files(case, store):
     """Differences of no to many points, seeds that agree or scatter, and in two cases a run that is missing or
     diverged."""
-    draw = np.random.default_rng(case)
+    draw, changes = np.random.default_rng(case), {}
     rows = [row for one in questions.primary().values() for row in (one.ours, one.theirs)]
     for row in {row.runs[0].id: row for row in rows}.values():
         put_row(store, row, *(draw.uniform(60, 75) + draw.choice([0.0, 0.5, 4.0]) * draw.normal(size=len(row.runs))))
+    asked = questions.primary()["bits"]
+    for row, many in ((asked.ours, 5), (asked.theirs, 5 - case)):
+        for run in row.runs[:many]:
+            changes[run.id] = {"float32": 70.0, "W4A4": 70.0 + draw.normal() - 3 * (row is asked.theirs)}
+    write(store.root / "measured" / "bits-cifar10-small.json", {"runs": changes})
     if case == 1:
         put_diverged(store, questions.primary()["start"].theirs.runs[0])
         put_diverged(store, questions.primary()["depth"].theirs.runs[9])
@@ -133,8 +146,16 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     small, quick = PROFILES["cifar10-small"], PROFILES["quick"]
     commands = [
         fill_command(of, table, store)
-        for of, table in ((small, "controls"), (quick, "depth"), (small, "rivals"), (quick, "deeper"))
+        for of, table in (
+            (small, "controls"),
+            (quick, "depth"),
+            (small, "rivals"),
+            (quick, "deeper"),
+            (quick, "alone"),
+            (small, "sampled"),
+        )
     ]
+    commands.append(bits.RECORD.command(small, store))
     commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))
@@ -143,6 +164,16 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
         "Does JointRD help the plain network on real images? not run",
         "Does it reach the ResNet of its depth? not run",
     ]
+    assert questions.about(store, "help", "level").table["verdict"].tolist() == ["not run"] * 2
+
+
+def test_a_family_is_shown_alone_and_all_families_are_the_whole_table():
+    whole = questions.table(Store()).table["question"].tolist()
+    families = [*questions.written()["family"].unique(), questions.DEPLOYED]
+    assert families == ["main", "parts", "beyond", "deployed"], "notebook 13 has a table for each"
+    assert [line for family in families for line in questions.table(Store(), family).table["question"]] == whole
+    deployed_alone = questions.table(Store(), questions.DEPLOYED)
+    assert deployed_alone.table["question"].tolist() == [one.question for one in deployed.answers(Store())]
 
 
 def edit(path: Path, change, sign: bool = True) -> None:
@@ -221,12 +252,15 @@ def test_every_question_was_written_down_before_its_difference_could_be_seen():
                 committed[name] = min(earliest, datetime.fromisoformat(when))
     assert set(committed) == set(now)
     raw = raw_records.Raw(RESULTS)
-    for name, (*pair, _) in raw_records.PAIRS.items():
+    for name, (*pair, _) in ((name, of[:3]) for name, of in raw_records.PAIRS.items() if name not in MEASURED):
         made = [[datetime.fromisoformat(body["provenance"]["created"]) for body in raw.of(one, 100)] for one in pair]
         if name in LATE:
             assert now[name]["seen before this was written"].startswith("seeds 0 to 2: ")
         elif all(made):
             assert committed[name] < max(map(min, made)), name
+    for name, path in MEASURED.items():
+        for when in git("log", "--format=%cI", "--", str(path)).split():
+            assert committed[name] < datetime.fromisoformat(when), name
 
 
 def timed(store: Store, session: int, plain: float) -> None:
@@ -306,7 +340,7 @@ def test_a_released_value_stands_beside_its_own_reading_of_plain_alone():
 
 
 def test_tables_fit_a_page_and_link_to_notebooks_that_exist():
-    for shown in (questions.table(Store()), questions.table(Store(), main=True)):
+    for shown in (questions.table(Store()), questions.table(Store(), "main", questions.DEPLOYED)):
         assert max(map(len, str(shown).splitlines())) <= 180
         linked = re.findall(r"\]\(([^)]+)\)", shown.markdown("notebooks/"))
         assert len(linked) == len(shown.table)

@@ -219,6 +219,7 @@ TAUGHT = {name: kind for name, kind in METHODS.items() if issubclass(kind, Taugh
 def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
     """Of another class count always; of another depth or width where the student is to start from it."""
     make, options = TAUGHT[name], {"init": "teacher"} if "init" in defaults_of(name) else {}
+    options |= {"cuts": 2} if "cuts" in defaults_of(name) else {}  # of so few blocks
     shortcuts = "all" if make is FineTuned else "none"
     others = {
         "classes": small(classes=5),
@@ -485,11 +486,13 @@ QUICK = profile("quick", 1)
 def cases() -> dict[str, tuple[Run, int]]:
     """The runs of all comparisons with their teachers' widths, each configuration once: depth 18, half the width."""
     found = {}
-    for table in ("rivals", "ablations", "depth"):
+    for table in ("rivals", "ablations", "depth", "deeper", "alone"):
         rows = rows_of(QUICK, table)
         runs = {run.id: run for row in rows for run in row.runs}
         for row in rows:
             run = replace(row.runs[0], depth=18, width=row.runs[0].width // 2, recipe=Recipe())
+            if "cuts" in run.options:  # between eight blocks
+                run = replace(run, options=run.options | {"cuts": min(run.options["cuts"], 7)})
             teacher = runs[run.teacher].width // 2 if run.teacher else run.width
             if (replace(run, teacher=run.teacher and "0" * 12), teacher) not in found.values():
                 found[row.name] = (replace(run, teacher=run.teacher and "0" * 12), teacher)

@@ -1,0 +1,55 @@
+"""What comes after the paper, in tables: accuracies beside what each training costs."""
+
+from itertools import accumulate
+
+import pandas as pd
+
+from rdlib.experiments.profiles import Profile
+from rdlib.experiments.rows import Row
+from rdlib.experiments.tables import frame, rows_of
+from rdlib.models import DEPTHS
+from rdlib.rivals.deeper import places
+from rdlib.runs.run import Run, defaults_of
+from rdlib.runs.store import Store
+
+PLAIN = 3  # forward passes that a step of the plain network takes: its own, and backward to features and to weights
+
+
+def cuts(run: Run) -> list[int]:
+    """After how many blocks of the student its mixed paths leave it; none where its method has no such path."""
+    counts = DEPTHS[run.depth][1]
+    if run.method == "JointRDAtBlocks":
+        return places(sum(counts), int(run.options.get("cuts", defaults_of(run.method)["cuts"])))
+    return list(accumulate(counts[:-1])) if run.method == "JointRD" else []
+
+
+def arithmetic(run: Run, epochs: int) -> float:
+    """Operations of a training, its teacher's before it not counted, over those of the plain network in `epochs`.
+
+    As if all blocks cost alike: those of basic networks do, for each halving of the resolution doubles the channels; a
+    test counts. A mixed path takes the teacher's blocks behind its cut forward and backward, to features alone.
+    """
+    blocks = sum(DEPTHS[run.depth][1])
+    tails = sum(1 - cut / blocks for cut in cuts(run))
+    if run.options.get("paths") == "sampled":
+        tails /= len(cuts(run))  # of each path's batch one part
+    target = bool(cuts(run)) or run.method == "FeatureDistillation"  # the teacher's own pass
+    return (PLAIN + target + 2 * tails) / PLAIN * run.recipe.epochs / epochs
+
+
+def table(profile: Profile, name: str, store: Store) -> pd.DataFrame:
+    """One of the tables beyond the paper as text, with its cost: `arithmetic`, and the teacher's training beside it."""
+    found = frame(profile, name, store)
+    rows = rows_of(profile, name)
+    if not rows:
+        return found
+    found.insert(
+        len(found.columns) - ("to fill" in found), "arithmetic (x plain)", [cost(row, profile) for row in rows]
+    )
+    return found.drop(columns=["shortcuts"])
+
+
+def cost(row: Row, profile: Profile) -> str:
+    """E.g. "5.3 + 1": a teacher is a ResNet, trained for as many epochs as the profile has."""
+    run = row.runs[0]
+    return f"{arithmetic(run, profile.recipe.epochs):.1f}{' + 1' if run.teacher else ''}"
