@@ -26,8 +26,8 @@ def held(plan: Plan, ax: Axes, unit: int = MIB) -> None:
     edges = np.arange(len(plan.steps) + 1) + 0.5
     total = np.array([*(step.bytes for step in plan.steps), 0]) / unit  # a step function ends in a value of its own
     main = total - np.array([*(step.shortcut_bytes for step in plan.steps), 0]) / unit
-    named = {"alive for the operator and the main path": (main, 0 * main, MAIN)}
-    named |= {"alive for a shortcut": (total, main, SHORTCUT)}
+    named = {"held for the operator and the main path": (main, 0 * main, MAIN)}
+    named |= {"held for a shortcut": (total, main, SHORTCUT)}
     for name, (high, low, colour) in named.items():
         ax.fill_between(edges, low, high, step="post", color=colour, linewidth=0, label=name)
     ax.step(edges, total, where="post", color="#333", linewidth=0.6)
