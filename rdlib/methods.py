@@ -105,14 +105,12 @@ class Taught(Method):
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.regime == "frozen":
-            self.teacher.eval()
+        self.teacher.train(mode and self.regime != "frozen")
         return self
 
     def fold_teacher(self) -> None:
         """From now on see a frozen teacher with its BatchNorm in its convolutions: the same function, in less time."""
-        if self.regime == "frozen":
-            self.folded = (fold(self.teacher),)
+        self.folded = (fold(self.teacher),) if self.regime == "frozen" else ()
 
     @property
     def guide(self) -> StagedResNet:
@@ -229,8 +227,7 @@ class JointRD(Taught):
         self.m_start, self.m_min, self.m_end = m_start, m_min, m_end
         self.connectors = self.make_connectors()
 
-    def require_fit(self) -> None:
-        """Raise ConfigError where the teacher's stages cannot take the student's feature maps."""
+    def require_fit(self) -> None:  # ConfigError where the teacher's stages cannot take the student's maps
         if (ours := self.student.stage_channels) != (theirs := self.teacher.stage_channels):
             raise ConfigError(f"mixed paths need equal channels at every stage: student {ours}, teacher {theirs}")
 
@@ -252,8 +249,7 @@ class JointRD(Taught):
         m, weight = self.m(progress), self.scale * self.distance_weight
         with held_still(self.teacher) if self.teacher_learns else nullcontext():
             target, margin = self.target(images)
-            # Once m has fallen to zero for good the mixed paths are left out; not before, so that every parameter that
-            # will ever learn has a gradient from the first step on, as the fused optimiser wants it.
+            # Left out once m is zero for good: until then all that learns has a gradient, as a fused optimiser wants.
             own, mixed = self.paths(images, with_mixed=m > 0 or self.m_min > 0)
             logits = self.student.classify(own)
             self.student_logits = logits.detach()
@@ -277,8 +273,7 @@ class JointRD(Taught):
         """What the own path's logits [N, classes] are asked for; target: the teacher's last feature map."""
         return {"cross_entropy": self.scale * F.cross_entropy(logits, labels)}
 
-    def enter(self, stage: int, h: Tensor) -> Tensor:
-        """The student's feature map as it enters the teacher after that stage (0..2)."""
+    def enter(self, stage: int, h: Tensor) -> Tensor:  # the teacher, after that stage (0..2)
         return h
 
     def distance(self, path: int, feature: Tensor, target: Tensor, margin: Tensor) -> Tensor:
@@ -292,8 +287,7 @@ class JointRD(Taught):
     def paths(self, images: Tensor, with_mixed: bool) -> tuple[Tensor, Tensor | None]:
         """Last pre-ReLU maps of the own path [N, ...] and of the mixed paths: of three [3 N, ...], or sampled [N, ...].
 
-        These run as one batch that grows at each cut: every piece of the teacher, whose BatchNorm is in eval mode,
-        runs once.
+        These run as one batch that grows at each cut, so every piece of the teacher (BatchNorm in eval mode) runs once.
         """
         h, running = self.student.stem(images), None
         for i, (ours, theirs) in enumerate(zip(self.segments(self.student), self.segments(self.guide), strict=True)):

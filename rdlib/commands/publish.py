@@ -1,4 +1,4 @@
-"""Render the published records: results/tables/*.csv, the tables in the READMEs, and the figure. Trains nothing."""
+"""Render the published records: results/tables/*.csv, the tables in the READMEs, and the pictures. Trains nothing."""
 
 import io
 import re
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from rdlib.commands.contents import contents
 from rdlib.deploy import planner
@@ -16,6 +17,7 @@ from rdlib.experiments.profiles import PROFILES, TWENTY_EPOCHS, Profile, profile
 from rdlib.experiments.rows import CROSS_ENTROPY, Row
 from rdlib.experiments.tables import NAMED, TABLES, as_markdown, cell, ended, frame, in_store, rows_of
 from rdlib.figures import accuracy as figures
+from rdlib.figures import method
 from rdlib.files import RESULTS, ROOT, write
 from rdlib.measure import int8, latency_record, memory, npu, speedup
 from rdlib.measure import record as measured
@@ -113,7 +115,7 @@ def answered(what: str, store: Store) -> Shown:
     """The questions, all or without the family of parts; or the reported accuracies beside ours."""
     if what == "reported":
         return Shown(reported.table(store), reported.commands(store))
-    return questions.table(store, main=what == "questions main")
+    return questions.table(store, *(("main", questions.DEPLOYED) if what == "questions main" else ()))
 
 
 def measured_table(what: str, store: Store) -> pd.DataFrame:
@@ -149,12 +151,25 @@ def to_fill(command: str) -> pd.DataFrame:
     return pd.DataFrame([{"to fill": command}])
 
 
-def publish(store: Store) -> list[Path]:
-    """Write every table and the figure of depths, and for the published store the READMEs; returns what was written.
+def png(figure: Figure, dpi: float | None = None) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, metadata={"Software": None}, dpi=dpi)
+    return picture.getvalue()
 
-    All is rendered before anything is written. Raises RecordError where a record cannot be read or a file not written.
+
+def of_the_method() -> dict[str, bytes]:
+    """By the name of the file: the method, light and dark, for dense screens; and what a link is shown with."""
+    drawn = {f"method-{ink}": png(method.method(dark=ink == "dark"), 2 * method.DPI) for ink in ("light", "dark")}
+    return drawn | {"social-card": png(card := method.social_card(), card.dpi)}
+
+
+def publish(store: Store) -> list[Path]:
+    """Write every table and the figure of depths, and for the published store the READMEs and the method's pictures.
+
+    All is rendered before anything is written; returns what was. Raises RecordError where a record cannot be read or a
+    file not written.
     """
-    folder, picture = store.root / "tables", io.BytesIO()
+    folder = store.root / "tables"
     tables = [(of, name) for of in PROFILES.values() for name in TABLES | NAMED]
     shown = [(of, name) for of, name in [*tables, (TWENTY_EPOCHS, "controls")] if rows_of(of, name)]
     content: dict[Path, str | bytes] = {
@@ -162,10 +177,11 @@ def publish(store: Store) -> list[Path]:
     }
     for what, name in MEASURED_TABLES.items():
         content[folder / f"{name}.csv"] = measured_table(what, store).to_csv(index=False)
-    deep = figures.against_depth(rows_of(PROFILES["quick"], "depth"), store)
-    deep.savefig(picture, metadata={"Software": None})
-    content[folder / "depth.png"] = picture.getvalue()
-    pages = PAGES if store.root.resolve() == RESULTS.resolve() else {}  # they tell of the published store alone
+    content[folder / "depth.png"] = png(figures.against_depth(rows_of(PROFILES["quick"], "depth"), store))
+    ours = store.root.resolve() == RESULTS.resolve()
+    for name, picture in of_the_method().items() if ours else ():
+        content[folder / f"{name}.png"] = picture
+    pages = PAGES if ours else {}  # they tell of the published store alone
     try:
         for name, notebooks in pages.items():
             content[ROOT / name] = filled((ROOT / name).read_text(), store, notebooks)

@@ -281,6 +281,8 @@ def as_text(table: pd.DataFrame) -> str:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """A Markdown table, commands beneath."""
+    if table.empty:
+        return "(no rows)"
     shown, commands = without_commands(table)
     lines = [list(map(str, shown.columns)), ["---"] * len(shown.columns), *shown.astype(str).to_numpy().tolist()]
     beneath = ["", *(f"{FILL}: `{command}`" for command in commands)] if commands else []

@@ -26,10 +26,10 @@ class Explorer:
 
     @cached_property
     def network(self) -> "NetworkPanel":
-        """A network drawn, its shortcuts appearing and vanishing, and what they cost in memory."""
+        """A network drawn, its shortcuts appearing and vanishing, and what they cost in memory and on an NPU."""
         from rdlib.explorer.network import NetworkPanel
 
-        return NetworkPanel()
+        return NetworkPanel(self.store)
 
     @cached_property
     def training(self) -> "TrainingPanel":

@@ -9,12 +9,17 @@ import ipywidgets as widgets
 
 from rdlib.deploy.delivery import size
 from rdlib.deploy.graph import Graph
-from rdlib.deploy.planner import EXECUTORS, Plan, plan, traffic
+from rdlib.deploy.planner import EXECUTORS, OUT_OF_PLACE, Plan, plan, traffic
 from rdlib.deploy.sketch import sketch
-from rdlib.explorer.panel import Panel, choice, guarded
-from rdlib.figures.networks import arcs, draw
+from rdlib.errors import RecordError
+from rdlib.explorer.panel import Panel, breakable, choice, guarded, html_table
+from rdlib.figures.networks import Estimates, arcs, draw, milliseconds
+from rdlib.measure import npu
 from rdlib.measure.candidates import INPUTS, WIDTH
+from rdlib.measure.record import folder
 from rdlib.models import DEPTHS, KINDS, Architecture, Shortcuts
+from rdlib.paper.npu import Row, feature_maps, named, said, sram, times_less
+from rdlib.runs.store import Store
 
 WIDTHS = (8, 16, 32, 64, 128)
 SIDES = (16, 32, 64, 96, 128, 160, 192, 224)
@@ -25,19 +30,21 @@ STEMS = {
     "imagenet": "ImageNet stem (7x7 convolution and max pooling, both of stride 2)",
 }
 CHOICES = (("all (ResNet)", "all"), ("downsampling kept", "downsample"), ("none (strictly plain)", "none"))
-LABELS = "15em"  # wide, so that the controls stand one above the other
+SPEED, SIZE = "speed", "size"  # what the compiler saves
+ASKED = f"The NPU's compiler was asked for depths 18, 34 and 50, width {WIDTH}, sides 32 and 224, one image."
+NOTHING = Estimates("NPU: the compiler's record does not have this network", ())
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the controls say."""
+    """What the controls say of the network and of how it is run."""
 
-    depth: int
-    width: int
-    shortcuts: Shortcuts
-    side: int
-    batch: int
-    executor: str
+    depth: int = 50
+    width: int = WIDTH
+    shortcuts: Shortcuts = "none"
+    side: int = 224
+    batch: int = 1
+    executor: str = OUT_OF_PLACE
 
     @property
     def architecture(self) -> Architecture:
@@ -61,61 +68,120 @@ def planned(setting: Setting) -> tuple[Graph, Plan]:
     return graph, plan(graph, setting.executor)
 
 
-def comparison(setting: Setting) -> list[tuple[str, str, str, str]]:
+def in_bytes(count: float) -> str:
+    return size(round(count))
+
+
+NPU_COSTS: dict[str, tuple[Callable[[Row], float], Callable[[float], str]]] = {
+    "NPU: time": (lambda row: float(row["milliseconds"]), "{:.3g} ms".format),
+    "NPU: SRAM": (sram, in_bytes),
+    "NPU: maps moved": (feature_maps, in_bytes),
+}
+
+
+class Compiled:
+    """What the NPU's compiler estimates of untrained networks of width 64, one image at a time; `error` where the
+    record of the store cannot be read."""
+
+    def __init__(self, store: Store):
+        self.rows: dict[tuple[str, ...], Row] = {}
+        self.error = ""
+        try:
+            rows = npu.of_store(folder(store))["rows"]
+        except RecordError as error:
+            self.error, rows = str(error), []
+        for row in rows:
+            if row["weights"] == npu.UNTRAINED:
+                self.rows[row["name"], str(row["side"]), *named(row).values()] = row
+        self.targets = list(dict.fromkeys(key[2] for key in self.rows))
+
+    def estimates(self, setting: Setting, target: str, saves: str) -> Estimates:
+        """The network's and the ResNet's, where the record has both."""
+        both = {}
+        for one in (setting, setting.resnet):
+            short = KINDS[one.shortcuts].split(",")[0].format(one.depth)
+            both[short] = self.rows.get((one.name, str(one.side), target, saves))
+        found = [(name, row) for name, row in both.items() if row is not None]
+        if (setting.width, setting.batch) == (WIDTH, 1) and len(found) == len(both):
+            return Estimates(f"estimated: {target}, int8, for {saves}", found)
+        return NOTHING
+
+
+def comparison(setting: Setting, compiled: Estimates) -> list[tuple[str, str, str, str]]:
     """Rows of the table: cost, the network's, the ResNet's, and how many times less that is.
 
-    MACs and bytes are of the whole batch, in float32.
+    MACs and bytes are of the whole batch, in float32; on the NPU, where its compiler was asked, in int8.
     """
     (graph, found), (whole, most) = planned(setting), planned(setting.resnet)
     written = [traffic(one, setting.executor) for one in (graph, whole)]
-    rows: list[tuple[str, Callable[[int], str], int, int]] = [
+    costs: list[tuple[str, Callable[[float], str], float, float]] = [
         ("parameters", "{:,}".format, graph.parameters, whole.parameters),
         ("MACs", "{:,}".format, graph.macs, whole.macs),
-        ("feature maps written", size, written[0], written[1]),
-        ("planned peak", size, found.peak, most.peak),
+        ("feature maps written", in_bytes, written[0], written[1]),
+        ("planned peak", in_bytes, found.peak, most.peak),
     ]
-    return [(name, text(ours), text(theirs), f"{theirs / ours:.2f}x") for name, text, ours, theirs in rows]
+    lines = [(name, text(ours), text(theirs), f"{theirs / ours:.2f}x") for name, text, ours, theirs in costs]
+    if compiled.rows:
+        row, against = compiled.rows[0][1], compiled.rows[-1][1]
+        for name, (number, text) in NPU_COSTS.items():
+            ours, theirs = ("no room" if "refused" in one else text(number(one)) for one in (row, against))
+            lines.append((name, ours, theirs, times_less(against, row, number)))
+    return lines
 
 
 class NetworkPanel(Panel):
-    """A network drawn with its shortcuts, above the memory that its feature maps take; a table of its costs."""
+    """A network drawn with its shortcuts, above the memory that its feature maps take and its time on an NPU; a table
+    of its costs. It opens with the strictly plain network of 50 layers beside ResNet-50."""
 
     name = "network"
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None) -> None:
         super().__init__()
+        self.compiled, start = Compiled(store or Store()), Setting()
+        places = [(breakable(place), place) for place in self.compiled.targets] or [("none", "")]
         controls = {
-            "shortcuts": widgets.ToggleButtons(options=CHOICES, description="shortcuts"),
-            "depth": slider("depth (layers)", DEPTHS, 50),
-            "width": slider("width of stage 1 (channels)", WIDTHS, WIDTH),
-            "side": slider("input side (pixels)", SIDES, 224),
-            "batch": slider("batch (images)", BATCHES, 1),
-            "executor": choice("executor", EXECUTORS, label_width=LABELS),
+            "shortcuts": widgets.ToggleButtons(options=CHOICES, description="shortcuts", value=start.shortcuts),
+            "depth": slider("depth (layers)", DEPTHS, start.depth),
+            "width": slider("width of stage 1 (channels)", WIDTHS, start.width),
+            "side": slider("input side (pixels)", SIDES, start.side),
+            "batch": slider("batch (images)", BATCHES, start.batch),
+            "executor": choice("executor (memory)", EXECUTORS),
         }
-        controls["shortcuts"].style.description_width = LABELS
+        target = {
+            "npu": choice("NPU (time and memory)", places, rows=4),
+            "saves": widgets.ToggleButtons(options=(SPEED, SIZE), description="compiled for"),
+        }
         self.controls = {name: self.add(name, control, self.update) for name, control in controls.items()}
+        self.target = {name: self.add(name, control, self.update) for name, control in target.items()}
         self.numbers = self.add("numbers", widgets.HTML())
-        self.view.children = [*self.controls.values(), self.message, self.picture, self.numbers]
+        self.lay_out([*self.controls.values(), *self.target.values()], [self.numbers])
         self.update()
 
     @property
     def setting(self) -> Setting:
         return Setting(**{name: control.value for name, control in self.controls.items()})
 
+    @property
+    def estimates(self) -> Estimates:
+        """Of the network that is chosen, on the target that is."""
+        return self.compiled.estimates(self.setting, *(control.value for control in self.target.values()))
+
     @guarded
     def update(self, _: object = None) -> None:
         """Draw and count the network of the controls."""
-        setting = self.setting
-        (graph, found), (whole, most) = planned(setting), planned(setting.resnet)
-        figure = draw(graph, found, setting.shortcuts, title(setting), len(whole.nodes), most.peak)
-        self.picture.show(figure, description(setting))
-        self.numbers.value = html_table(setting)
-        self.say(about_stem(setting))
+        setting, compiled = self.setting, self.estimates
+        graph, found = planned(setting)
+        whole = planned(setting.resnet)
+        figure = draw(graph, found, setting.shortcuts, title(setting), whole, compiled)
+        self.picture.show(figure, description(setting, compiled))
+        head = ("", setting.name, setting.resnet.name, "times less")
+        self.numbers.value = html_table(head, comparison(setting, compiled))
+        why = "" if compiled.rows else self.compiled.error or ASKED
+        self.say(f"{about_stem(setting)} {why}".strip())
 
 
 def slider(label: str, options: Any, value: int) -> widgets.SelectionSlider:
-    looks = {"style": {"description_width": LABELS}, "layout": {"width": "34em"}}
-    return widgets.SelectionSlider(options=list(options), value=value, description=label, **looks)
+    return widgets.SelectionSlider(options=list(options), value=value, description=label)
 
 
 def title(setting: Setting) -> str:
@@ -128,13 +194,14 @@ def title(setting: Setting) -> str:
     return f"{setting.name}: {size_of}, {kept}"
 
 
-def description(setting: Setting) -> str:
+def description(setting: Setting, compiled: Estimates) -> str:
     """What the picture says, for whom cannot see it."""
     found, most = planned(setting)[1], planned(setting.resnet)[1]
+    times = (f"{name} {said(row, milliseconds)}" for name, row in compiled.rows)
     return (
         f"{title(setting)}. With {setting.executor}, feature maps peak at {size(found.peak)}, at operator "
         f"{found.at + 1} of {len(found.steps)} ({found.steps[found.at].node.op}); the ResNet's peak at "
-        f"{size(most.peak)}."
+        f"{size(most.peak)}. {compiled.title}: {', '.join(times) or 'no estimate'}."
     )
 
 
@@ -144,12 +211,3 @@ def about_stem(setting: Setting) -> str:
         f"{STEMS[of.stem]} and {of.num_classes} classes, as for every input {bound} {LARGE} pixels. "
         "BatchNorm is folded, values are float32; nothing is exported or run."
     )
-
-
-def html_table(setting: Setting) -> str:
-    """`comparison` under its header."""
-    style = 'style="padding: 0 1em; text-align: right"'
-    lines = [("th", ("", setting.name, setting.resnet.name, "times less"))]
-    lines += [("td", row) for row in comparison(setting)]
-    cells = ("".join(f"<{tag} {style}>{text}</{tag}>" for text in texts) for tag, texts in lines)
-    return f"<table>{''.join(f'<tr>{one}</tr>' for one in cells)}</table>"

@@ -16,8 +16,31 @@ from rdlib.errors import RdlibError
 
 DPI = 160  # of the image; it is shown at 96 a inch, so it stays sharp on dense screens
 SHOWN = 96
-BESIDE = "4em"  # of a list: its arrow, the gap after the label and the edges
-UNCUT = {"description_width": "initial"}  # the style of a label that has the room it needs
+BREAK = "\u200b"  # a long choice may go on in the next line here; widgets make its spaces unbreakable
+# Controls in a column beside the picture, each under its label; above it, in columns, where there is no room beside.
+LOOKS = """<style>
+.rdlib-panel { flex-flow: row wrap; align-items: flex-start; gap: 4px 16px; overflow: hidden }
+.rdlib-controls { flex: 1 1 244px; flex-flow: row wrap; align-items: flex-start; gap: 3px 12px; min-width: 0 }
+.rdlib-shown { flex: 1000 1 540px; min-width: 0; overflow: hidden }
+.rdlib-controls > * { flex: 1 1 180px; min-width: 0; margin: 0 }
+.rdlib-controls > .widget-select, .rdlib-controls > .widget-select-multiple,
+.rdlib-controls > .widget-toggle-buttons { flex-basis: 232px }
+.rdlib-controls > .widget-box, .rdlib-controls > .widget-html { flex-basis: 100% }
+.rdlib-controls > .widget-button { flex-basis: 90px }
+.rdlib-controls .widget-inline-hbox { flex-flow: row wrap; width: auto; height: auto }
+.rdlib-controls .widget-inline-hbox > .widget-label { flex: 0 0 100%; height: 20px; margin: 0; line-height: 20px;
+    text-align: left; color: var(--jp-ui-font-color2, #555) }
+.rdlib-controls .widget-toggle-buttons > div { display: flex; flex: 1 1 100%; flex-flow: row wrap }
+.rdlib-controls .widget-toggle-button { flex: 1 1 auto; width: auto; margin: 1px }
+.rdlib-controls .slider-container { flex: 1 1 80px; margin-left: 8px }
+.rdlib-controls select[size] { height: calc(100% - 20px) }
+.rdlib-controls option { padding: 1px 2px; white-space: normal }
+.rdlib-message .widget-html-content, .rdlib-shown table { font-size: 13px; line-height: 1.45 }
+.rdlib-shown td, .rdlib-shown th { padding: 1px 0.7em; text-align: right; white-space: nowrap }
+.rdlib-shown .words { min-width: 7em; text-align: left; white-space: normal }
+.rdlib-shown .scrolls { max-height: 21.5em; overflow: auto }
+.rdlib-shown .scrolls th { position: sticky; top: 0; background: var(--jp-layout-color0, white) }
+</style>"""
 
 
 class Picture(widgets.HTML):  # type: ignore[misc]
@@ -25,14 +48,15 @@ class Picture(widgets.HTML):  # type: ignore[misc]
 
     png = b""
     alt = ""
+    width = 0  # pixels, as shown
 
     def show(self, figure: Figure, alt: str) -> None:
         """Draw a figure that pyplot does not know (`matplotlib.figure.Figure`): pyplot's are not safe in a thread."""
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DPI)
-        self.png, self.alt = buffer.getvalue(), alt
+        figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})  # twice as fast as 6
+        self.png, self.alt, self.width = buffer.getvalue(), alt, round(figure.get_figwidth() * SHOWN)
         source = base64.b64encode(self.png).decode()
-        style = f"width:{figure.get_figwidth() * SHOWN:.0f}px;max-width:100%;height:auto"
+        style = f"width:{self.width}px;max-width:100%;height:auto"
         self.value = (
             f'<img class="rdlib-picture" alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{source}">'
         )
@@ -52,10 +76,18 @@ class Panel:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.quiet: int | None = None  # the thread in which the panel itself sets controls
-        self.view, self.picture, self.message = widgets.VBox(), Picture(), widgets.HTML()
-        self.view.add_class(f"rdlib-{self.name}")
+        self.view, self.picture, self.message = widgets.HBox(), Picture(), widgets.HTML()
+        for name in ("rdlib-panel", f"rdlib-{self.name}"):
+            self.view.add_class(name)
         self.picture.add_class("rdlib-picture-box")
         self.message.add_class("rdlib-message")
+
+    def lay_out(self, controls: Sequence[Any], below: Sequence[Any] = ()) -> None:
+        """The controls and the message beside the picture and what stands below it."""
+        shown = widgets.VBox([self.picture, *below])
+        shown.add_class("rdlib-shown")
+        looks = widgets.HTML(LOOKS, layout={"display": "none"})
+        self.view.children = [looks, column([*controls, self.message]), shown]
 
     def add(self, name: str, widget: Any, callback: Callable[[Any], None] | None = None) -> Any:
         """Give a widget the class that browser tests find it by; `callback` answers what the reader sets, whole.
@@ -91,13 +123,14 @@ class Panel:
                 self.quiet = before
 
     def say(self, sentence: str) -> None:
-        """One line under the controls; empty clears it."""
+        """A sentence under the controls; empty clears it."""
         self.message.value = html.escape(sentence)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         shown = {key: value for key, value in self.view._repr_mimebundle_().items() if "widget" in key}
         still = {"image/png": base64.b64encode(self.picture.png).decode()} if self.picture.png else {}
-        return {"text/plain": self.picture.alt or self.message.value, **still, **shown}
+        text = {"text/plain": self.picture.alt or self.message.value}
+        return text | still | shown, {kind: {"width": self.picture.width} for kind in still}
 
 
 def guarded(callback: Callable[..., None]) -> Callable[..., None]:
@@ -114,28 +147,38 @@ def guarded(callback: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def choice(label: str, options: Sequence[Any], value: Any = None, label_width: str = "initial") -> widgets.Dropdown:
-    """A labelled drop-down list that shows `value` at first, or the first option.
+def choice(label: str, options: Sequence[Any], value: Any = None, rows: int = 0, many: bool = False) -> Any:
+    """A labelled list that shows `value` at first, or the first option: one to open, or of so many rows.
 
-    It is as wide as its longest choice, and stays so when it gets others.
+    Choices too long for a line belong into rows, where they take two; see `breakable`.
     """
-    made = widgets.Dropdown(options=options, description=label, style={"description_width": label_width})
+    kind = widgets.SelectMultiple if many else widgets.Select if rows else widgets.Dropdown
+    made = kind(options=options, description=label)
+    if rows:
+        made.rows, made.layout.height = rows, f"{24 + 19 * rows}px"
     if value is not None:
         made.value = value
-    widen(made)
-    made.observe(lambda change: widen(change.owner), "_options_labels")
     return made
 
 
-def widen(control: widgets.Widget) -> None:
-    """Make a list wide enough for its label and for each of its choices, so that none is cut when it is chosen."""
-    label = control.style.description_width
-    if label == "initial":
-        label = f"{len(control.description)}ch"
-    longest = max(map(len, control._options_labels), default=0)
-    control.layout.width, control.layout.max_width = f"calc({label} + {longest}ch + {BESIDE})", "100%"
+def breakable(name: str) -> str:
+    """A choice that may go on in the next line."""
+    return name.replace(" ", f"{BREAK} ")
 
 
-def wrapped(*controls: widgets.Widget) -> widgets.HBox:
-    """Controls side by side, in as many lines as they need."""
-    return widgets.HBox(controls, layout={"flex_flow": "row wrap"})
+def html_table(head: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Texts as a table; the first `words` columns hold words, the others numbers."""
+
+    def row(tag: str, texts: Sequence[str]) -> str:
+        looks = (f'<{tag} class="words">' if i < words else f"<{tag}>" for i in range(len(texts)))
+        cells = (f"{look}{html.escape(text)}</{tag}>" for look, text in zip(looks, texts, strict=True))
+        return f"<tr>{''.join(cells)}</tr>"
+
+    return f"<table>{row('th', head)}{''.join(row('td', line) for line in lines)}</table>"
+
+
+def column(controls: Sequence[Any]) -> widgets.HBox:
+    """Controls one under the other, or side by side where they have the whole width."""
+    box = widgets.HBox(list(controls))
+    box.add_class("rdlib-controls")
+    return box

@@ -1,24 +1,21 @@
 """Panel (c), paths: one image through student, mixed paths and teacher, epoch by epoch of a training of JointRD."""
 
-from functools import partial
-from typing import Any
-
 import ipywidgets as widgets
 
 from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.explorer.panel import UNCUT, Panel, choice, guarded
+from rdlib.explorer.panel import Panel, breakable, choice, guarded
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
 from rdlib.figures.paths import CHANNELS, alternative, by_variance, paths_of_an_image
 from rdlib.images import load
 from rdlib.images.dataset import Dataset
 from rdlib.measure import paths_record as observation_record
-from rdlib.measure.paths import Observed, finished
+from rdlib.measure.paths import Observed, finished, parting
 from rdlib.models import STAGES
 from rdlib.runs.store import Store
 
 PUBLISHED = "published"
 STUDENT, TEACHER = "digits-plain-50-jointrd", "digits-resnet-50"
-WIDE: dict[str, Any] = {"style": UNCUT, "layout": {"width": "44em", "max_width": "100%"}}
+SOURCES = 5  # lines of the list of trainings
 
 
 class PathsPanel(Panel):
@@ -35,16 +32,14 @@ class PathsPanel(Panel):
         super().__init__()
         self.profile, self.store = profile, store or Store()
         self.seen: dict[str, Observed] = {}
-        slider = partial(widgets.IntSlider, **WIDE)
-        ranked = "channels from rank (by the teacher's variance)"
-        epoch = widgets.SelectionSlider(options=[("0", 0)], description="after epoch", **WIDE)
-        self.source = self.add("source", choice("training", self.sources()), self.switch)
+        slider = widgets.IntSlider
+        epoch = widgets.SelectionSlider(options=[("0", 0)], description="after epoch")
+        self.source = self.add("source", choice("training", self.sources(), rows=SOURCES), self.switch)
         self.epoch = self.add("epoch", epoch, self.show)
         self.image = self.add("image", slider(0, 0, 0, description="test image"), self.show)
         self.stage = self.add("stage", slider(1, 1, STAGES, description="maps after stage"), self.restage)
-        self.first = self.add("first", slider(1, 1, 1, description=ranked), self.show)
-        controls = (self.source, self.epoch, self.image, self.stage, self.first)
-        self.view.children = [*controls, self.message, self.picture]
+        self.first = self.add("first", slider(1, 1, 1, description="channels from rank"), self.show)
+        self.lay_out([self.source, self.epoch, self.image, self.stage, self.first])
         self.switch()
         if training is not None:
             training.on_observation = self.follow
@@ -53,13 +48,16 @@ class PathsPanel(Panel):
 
     @guarded
     def switch(self, _: object = None) -> None:
-        """Take another training: its epochs, images and channels, from the middle of what was recorded on."""
+        """Take another training: its epochs, images and channels, from where its paths differ most; live, the end."""
         self.picture.clear()
         observed = self.observed()
-        last = len(observed.observations) - 1
-        self.reach(last if self.source.value == LIVE else (last + 1) // 2)
+        live = self.source.value == LIVE
+        moment, image = (len(observed.observations) - 1, 0) if live else parting(observed)
+        self.reach(moment)
         with self.quietly():
+            opens = self.image.max == 0  # afterwards the reader's image stays
             self.image.max = len(observed.images) - 1
+            self.image.value = image if opens else self.image.value
         self.restage()
 
     @guarded
@@ -124,7 +122,7 @@ class PathsPanel(Panel):
         """The trainings there are, by name; those that nobody has looked at yet without the details."""
         names = {RECORDED: "the recorded training", PUBLISHED: f"published: {STUDENT}"}
         names |= {source: observed.name for source, observed in self.seen.items()}
-        return [(names[source], source) for source in (RECORDED, LIVE, PUBLISHED) if source in names]
+        return [(breakable(names[source]), source) for source in (RECORDED, LIVE, PUBLISHED) if source in names]
 
 
 def published() -> Observed:

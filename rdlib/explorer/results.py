@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import TAUGHT
 from rdlib.experiments.tables import in_store
-from rdlib.explorer.catalogue import APART, PERCENT, SETTINGS, STATISTICS, TOP1, catalogue, grouped, select, values
-from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, widen, wrapped
+from rdlib.explorer.catalogue import APART, SETTINGS, STATISTICS, TOP1, catalogue, grouped, select, values
+from rdlib.explorer.panel import Panel, breakable, choice, guarded, html_table
 from rdlib.figures.style import COLOURS, NETWORK_COLOURS
 from rdlib.models import SHORTCUTS
 from rdlib.recipe import PAPER_RECIPE
@@ -33,12 +33,13 @@ FILTERS = {  # columns of the catalogue and what their control is called
     "learning rate": "learning rate (peak)",
     "protocol": "protocol",
 }
+METHODS = 7  # lines of their list
 ANY, NONE = "any", "none"  # ipywidgets shows nothing where a choice is None
 BELOW = 0.34  # of a line: where the runs are, under the mean
 MISSING, ONE = "#999999", COLOURS["plain, JointRD"]
 KEYED = 10  # colours that a legend can have
 DRAWN, AXES = 20, 3  # groups, and data sets with their splits, that are drawn in 0.2 s; the table has all
-WIDTH, LINE = 7.8, 0.19  # inches of the figure, inches a group
+WIDTH, LINE = 7.7, 0.19  # inches of the figure, inches a group
 LABEL, TOLD = 44, 110  # characters of a line of a row's name, and of the filters
 SHADES = {SHORTCUTS["all"]: COLOURS["ResNet"], "ResNet": COLOURS["ResNet"], "plain": COLOURS["plain"]}
 SHADES |= {SHORTCUTS[kept]: colour for kept, colour in NETWORK_COLOURS.items()}
@@ -60,14 +61,8 @@ class ResultsPanel(Panel):
         self.frame, self.skipped = catalogue(self.store)
         self.runs, self.groups = self.frame, grouped(self.frame)
         lists = {column: choice(label, self.options(column), self.start(column)) for column, label in FILTERS.items()}
-        lists["method"] = widgets.SelectMultiple(
-            options=self.options("method"),
-            value=self.start("method"),
-            description="methods (Ctrl-click for several)",
-            rows=7,
-            style=UNCUT,
-        )
-        widen(lists["method"])
+        several = "methods (Ctrl-click for several)"
+        lists["method"] = choice(several, self.options("method"), self.start("method"), rows=METHODS, many=True)
         self.filters = {name: self.add(name.replace(" ", "-"), one, self.changed) for name, one in lists.items()}
         varied = [name for name in SETTINGS if name not in APART and self.frame[name].nunique(dropna=False) > 1]
         by = varied if "method" in varied else ["method", *varied]
@@ -75,13 +70,11 @@ class ResultsPanel(Panel):
         self.rows = self.add("rows", choice("a row for each", by, "method"), self.changed)
         self.colour = self.add("colour", choice("a colour for each", [NONE, *by], colour), self.changed)
         self.links, self.table = self.add("download", widgets.HTML()), self.add("table", widgets.HTML())
-        *above, methods = self.filters.values()
-        controls = [wrapped(*above), methods, wrapped(self.rows, self.colour)]
-        self.view.children = [*controls, self.message, self.picture, self.links, self.table]
+        self.lay_out([*self.filters.values(), self.rows, self.colour], [self.links, self.table])
         self.changed()
 
     def options(self, column: str) -> list[tuple[str, Any]]:
-        return [(ANY, ANY), *((plainly(value), value) for value in values(self.frame, column))]
+        return [(ANY, ANY), *((breakable(plainly(value)), value) for value in values(self.frame, column))]
 
     def start(self, column: str) -> Any:
         """What a filter shows at first: the quick profile's value, for methods the tables' ways; or any."""
@@ -245,10 +238,6 @@ def plainly(value: Any) -> str:
     return "none" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def percent(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.2f}"
-
-
 def count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"
 
@@ -288,8 +277,20 @@ def link(table: pd.DataFrame, what: str, name: str) -> str:
     return f'<a style="{LINK}" {download}>Download CSV of the {what} ({len(table)})</a>'
 
 
+def with_spread(group: Mapping[Any, Any]) -> str:
+    """Mean and standard deviation of a group, in percent; of one run no deviation."""
+    return f"{group['mean']:.2f}" + ("" if group["n"] == 1 else f" ± {group['std']:.2f}")
+
+
 def as_html(groups: pd.DataFrame) -> str:
-    """The groups as a table, top-1 in percent to two digits; it scrolls where it is long."""
-    shown = groups.apply(lambda column: column.map(percent if column.name in PERCENT else plainly))
-    shown = shown.rename(columns={column: f"{column} (%)" for column in PERCENT})
-    return f'<div style="max-height:28em;overflow:auto">{shown.to_html(index=False, border=0, justify="left")}</div>'
+    """The groups as a table, top-1 in percent to two digits; what all of them share, the filters say."""
+    same = [column for column in APART if groups[column].nunique() == 1]
+    keys = [column for column in groups.columns if column not in (*same, *STATISTICS)]
+    mixing = ["mixes"] if groups["mixes"].any() else []
+    lines = []
+    for group in groups.to_dict("records"):
+        across = "" if group["n"] == 1 else f"{group['min']:.2f} to {group['max']:.2f}"
+        words = [plainly(group[key]) for key in keys] + [group[key] for key in mixing]
+        lines.append([*words, str(group["n"]), with_spread(group), across])
+    head = [*keys, *mixing, "n", TOP1, "lowest to highest"]
+    return f'<div class="scrolls">{html_table(head, lines, len(keys + mixing))}</div>'

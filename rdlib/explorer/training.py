@@ -10,7 +10,7 @@ from rdlib.experiments.profiles import PROFILES, Profile
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import COMPARISONS, TABLES, Cell, ended, fill_command, rows_of
 from rdlib.explorer.background import NETWORKS, BackgroundTraining, rows_for
-from rdlib.explorer.panel import UNCUT, Panel, choice, guarded, wrapped
+from rdlib.explorer.panel import Panel, breakable, choice, column, guarded
 from rdlib.figures.curves import Series, curves, heading, looks, of_epochs
 from rdlib.measure.paths import Observed
 from rdlib.models import StagedResNet
@@ -19,6 +19,7 @@ from rdlib.runs.store import Store
 
 DEPTHS, RATES, MOST_EPOCHS = (18, 34), (0.1, 0.9), 30
 RECORDED, LIVE = "recorded", "live"
+LINES = 6  # of a list of rows
 ALL = -1  # seeds; ipywidgets shows a choice whose value is None as blank
 AT_FIRST = ("cross-entropy", "JointRD")  # strictly plain networks taught so are shown at first
 COUNTED = ((1, "first", AT_FIRST[0]), (2, "second", AT_FIRST[1]))
@@ -45,24 +46,26 @@ class TrainingPanel(Panel):
         sources = [("recorded", RECORDED), (f"live on {profile.dataset}", LIVE)]
         self.source = self.add("source", widgets.ToggleButtons(options=sources, description="curves"), self.switch)
         self.recorded_box, self.live_box = self.recorded_controls(), self.live_controls()
-        self.view.children = [self.source, self.recorded_box, self.live_box, self.message, self.picture]
+        self.lay_out([self.source, self.recorded_box, self.live_box])
         self.switch()
 
-    def recorded_controls(self) -> widgets.VBox:
+    def recorded_controls(self) -> widgets.HBox:
         names = [(f"table {name}", name) for name in self.rows]
         first = next(iter(self.rows))
         plain = {row.teaching.name: row for row in self.rows[first] if row.shortcuts == "none"}
         self.tables, self.cells = [], []
         for i, which, how in COUNTED:
-            self.tables.append(self.add(f"table-{i}", choice(f"{which} network of", names, first), self.relist))
-            self.cells.append(self.add(f"row-{i}", choice("row", named(self.rows[first]), plain[how]), self.show))
+            self.tables.append(self.add(f"table-{i}", choice(f"{which} network from", names, first), self.relist))
+            rows = choice(f"{which} network", named(self.rows[first]), plain[how], rows=LINES)
+            self.cells.append(self.add(f"row-{i}", rows, self.show))
         seeds = [("all (mean and range)", ALL), *((str(seed), seed) for seed in self.profile.seeds)]
         self.seed = self.add("seed", choice("seed", seeds, ALL), self.show)
-        return widgets.VBox([*map(wrapped, self.tables, self.cells), self.seed])
+        pairs = zip(self.tables, self.cells, strict=True)
+        return column([*(control for pair in pairs for control in pair), self.seed])
 
-    def live_controls(self) -> widgets.VBox:
-        epochs = widgets.IntSlider(10, 1, MOST_EPOCHS, description="epochs (each)", style=UNCUT)
-        seed = widgets.BoundedIntText(0, 0, 9999, description="seed (0 to 9999)", style=UNCUT)
+    def live_controls(self) -> widgets.HBox:
+        epochs = widgets.IntSlider(10, 1, MOST_EPOCHS, description="epochs (each)")
+        seed = widgets.BoundedIntText(0, 0, 9999, description="seed (0 to 9999)")
         train = widgets.Button(description="Train", button_style="success", tooltip="trains both, one by one")
         stop = widgets.Button(description="Stop", disabled=True, tooltip="ends after the epoch that runs")
         lists = [choice(f"{which} network", list(NETWORKS), f"plain, {how}") for _, which, how in COUNTED]
@@ -75,9 +78,8 @@ class TrainingPanel(Panel):
         self.status = self.add("status", widgets.HTML())
         self.train.on_click(self.begin)
         self.stop.on_click(self.end)
-        settings = wrapped(self.depth, self.rate, self.epochs, self.live_seed)
-        run = wrapped(self.train, self.stop, self.progress, self.status)
-        return widgets.VBox([wrapped(*self.networks), settings, run])
+        settings = (self.depth, self.rate, self.epochs, self.live_seed)
+        return column([*self.networks, *settings, self.train, self.stop, self.progress, self.status])
 
     @property
     def observations(self) -> list[Observed]:
@@ -195,7 +197,7 @@ class TrainingPanel(Panel):
 
 def named(rows: Sequence[Row]) -> list[tuple[str, Row]]:
     """Rows as the choices of a list."""
-    return [(row.name, row) for row in rows]
+    return [(breakable(row.name), row) for row in rows]
 
 
 def series(drawn: Sequence[tuple[Row, Sequence[Any], str]]) -> list[Series]:

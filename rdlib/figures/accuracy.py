@@ -5,15 +5,25 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
 
-from rdlib.experiments.rows import CROSS_ENTROPY, Row
+from rdlib.experiments.rows import CROSS_ENTROPY, HEIR, Row, listed
 from rdlib.experiments.tables import cell
-from rdlib.figures.style import COLOURS, counted, legend_below, note, short_name, style
+from rdlib.figures.style import CAPTION, COLOURS, beside, counted, note, on_error, short_name, style
 from rdlib.models import DEPTHS, SHORTCUTS
+from rdlib.paper.questions import NEARLY
 from rdlib.runs.store import Store
+
+NAMES = {"plain": "plain, alone", "plain, JointRD": "plain, by JointRD"}
+SEED: dict[str, Any] = {
+    "marker": "o",
+    "linestyle": "none",
+    "markeredgewidth": 0,
+    "alpha": 0.45,
+    "clip_on": False,
+}  # the look of one seed
 
 
 def by_seed(rows: Sequence[Row], store: Store) -> pd.DataFrame:
@@ -26,85 +36,102 @@ def by_seed(rows: Sequence[Row], store: Store) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["place", "network", "depth", "rate", "top1"])
 
 
-def accuracy(
-    rows: Sequence[Row], store: Store, ax: Axes | None = None, references: Sequence[float | None] = ()
-) -> Axes:
-    """Last-epoch test accuracy: each seed a dot, the mean a bar, one standard deviation as its error bar.
+def accuracy(rows: Sequence[Row], store: Store, references: Sequence[float | None] = ()) -> Axes:
+    """Last-epoch test accuracy on an axis of the error: each seed a dot, the mean a bar with its value.
 
     `references`: the reported value for each row or None, drawn as a diamond.
     """
-    ax = ax or plt.subplots(figsize=(7, 0.5 * len(rows) + 1))[1]
-    found = by_seed(rows, store)
-    if len(found):
-        how: dict[str, Any] = {"x": "top1", "y": "place", "hue": "network", "palette": COLOURS, "legend": False}
-        how |= {"data": found, "orient": "h", "native_scale": True, "ax": ax}
-        bar = {"marker": "|", "markersize": 18, "markeredgewidth": 2.5, "capsize": 0.25, "linestyle": "none"}
-        sns.pointplot(**how, **bar, errorbar="sd", err_kws={"linewidth": 1.5})
-        sns.stripplot(**how, jitter=False, size=5.5, alpha=0.6, zorder=3)
+    ax = plt.subplots(figsize=(8.2, 0.4 * len(rows) + 1.1), layout="constrained")[1]
+    found, known = by_seed(rows, store), [value for value in references if value is not None]
     for y, row in enumerate(rows):
-        colour, top1 = COLOURS[short_name(row)], found["top1"][found["place"] == y]
+        colour, top1 = COLOURS.get(short_name(row), COLOURS[row.network]), found["top1"][found["place"] == y]
         if len(top1):
-            note(ax, f"{top1.mean():.1f}", (top1.mean(), y), (0, 11), ha="center", color=colour)
+            ax.plot(top1, [y] * len(top1), color=colour, markersize=6, **SEED)
+            ax.plot(top1.mean(), y, "|", color=colour, markersize=15, markeredgewidth=2.5)
+        beside(ax, y, f"{top1.mean():.1f}" if len(top1) else "not run", color=colour if len(top1) else "#999")
         if references and (reported := references[y]) is not None:
             ax.scatter([reported], [y], marker="D", s=34, facecolor="white", edgecolor=colour, zorder=2)
+    on_error(ax, "x", [*found["top1"], *known])
     ax.set_yticks(range(len(rows)), [tick(row) for row in rows])
     label = ", ".join(filter(None, ["test top-1, last epoch (%)", counted(found["place"].value_counts())]))
-    ax.set(xlabel=label, ylabel="", ylim=(len(rows) - 0.4, -0.8))
-    ax.grid(axis="x", alpha=0.3)
+    ax.set(xlabel=label, ylabel="", ylim=(len(rows) - 0.5, -0.5))
+    ax.set_title(f"dots: seeds; bar and number: their mean{'; diamond: reported' * bool(known)}", loc="left", **CAPTION)
+    ax.grid(alpha=0.3)
     return ax
 
 
 def tick(row: Row) -> str:
-    kept = f", {SHORTCUTS[row.shortcuts]}" if row.shortcuts == "downsample" else ""
-    name = f"{row.network}-{row.depth}{kept}"
-    return name if row.teaching == CROSS_ENTROPY else f"{name}\n{row.method}"
-
-
-def means(found: pd.DataFrame, x: str, errorbar: Any) -> Axes:
-    """Mean over the seeds at every x, with bars, a line a network; the legend says of how many seeds."""
-    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name in found["network"].unique():
-        of = found[found["network"] == name]
-        look = {"color": COLOURS[name], "marker": "o", "markersize": 7, "markeredgewidth": 0}
-        look |= {"label": f"{name} ({counted(of[x].value_counts())})", "legend": False}
-        sns.lineplot(of, x=x, y="top1", errorbar=errorbar, err_style="bars", err_kws={"capsize": 4}, ax=ax, **look)
-    legend_below(figure, 3)
-    return ax
+    kept, taught = SHORTCUTS[row.shortcuts] * (row.shortcuts == "downsample"), row.teaching != CROSS_ENTROPY
+    return listed(f"{row.network}-{row.depth}", kept, row.method * taught, HEIR * row.heir, row.conditions)
 
 
 def against_learning_rate(rows: Sequence[Row], store: Store) -> Axes:
-    """Last-epoch accuracy over the peak learning rate (log axis): mean and range of the seeds, one line a network."""
-    ax = means(by_seed(rows, store), "rate", ("pi", 100))
+    """Last-epoch accuracy, on an axis of the error, over the peak learning rate: a line of means, a dot a seed."""
+    ax = plt.subplots(figsize=(8.2, 3.9), layout="constrained")[1]
+    found = by_seed(rows, store)
+    for name, of in found.groupby("network", sort=False):
+        named(ax, str(name), of.groupby("rate")["top1"].mean())
+        ax.plot(of["rate"], of["top1"], color=COLOURS[str(name)], **SEED)
     rates = sorted({row.runs[0].recipe.learning_rate for row in rows})
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates], minor=False)
     ax.minorticks_off()
-    ax.set(xlabel="peak learning rate", ylabel="tune top-1, last epoch (%)", ylim=(0, 102))
+    on_error(ax, values=found["top1"])
+    ax.set(xlabel="peak learning rate", ylabel="tune top-1, last epoch (%)", xlim=(rates[0] * 0.93, rates[-1] * 1.7))
+    counts = counted(found.groupby(["network", "rate"]).size())
+    ax.set_title(", ".join(filter(None, ["dots: seeds", counts])) + "; lines: their means", loc="left", **CAPTION)
     return ax
 
 
+def named(ax: Axes, name: str, means: "pd.Series[float]", lift: float = 0) -> None:
+    """A line of means with its network's name at the right end, so many points higher."""
+    colour = COLOURS[name]
+    ax.plot(means.index, means, color=colour, lw=2.4, marker="o", ms=6, zorder=3)
+    look = {"va": "center", "color": colour, "weight": "bold", "size": 11}
+    note(ax, NAMES.get(name, name), (float(means.index[-1]), float(means.iloc[-1])), (10, lift), **look)
+
+
+def keeps_up(found: pd.DataFrame, points: float = NEARLY) -> dict[str, int]:
+    """Of every network in `by_seed` the depth up to which its mean is nowhere more than so many points below the
+    ResNet's; networks for which it is at once, and all where there is no ResNet, are left out."""
+    means = found.pivot_table(index="depth", columns="network", values="top1")
+    if "ResNet" not in means:
+        return {}
+    near = means.ge(means["ResNet"] - points, axis=0).cummin()
+    return {str(name): int(near.index[near[name]][-1]) for name in near if near[name].any()}
+
+
 def against_depth(rows: Sequence[Row], store: Store) -> Figure:
-    """The README's figure: last-epoch test accuracy over depth, a line a network through the means, a dot a seed."""
+    """The README's figure. Above, how deep each network keeps up with the ResNet; below, last-epoch test accuracy over
+    depth on an axis of the error, a line a network through the means, a dot a seed."""
     style()
-    figure, ax = plt.subplots(figsize=(8.2, 4.4), layout="constrained")
+    ratios = [1, 3.6]
+    figure, (bars, ax) = plt.subplots(2, figsize=(8.2, 5.2), layout="constrained", sharex=True, height_ratios=ratios)
     found = by_seed(rows, store)
-    depths = sorted({row.depth for row in rows})
-    for name, aside in zip(found["network"].unique(), (0.0, 0.7, -0.7), strict=False):
-        of, colour = found[found["network"] == name], COLOURS[name]
-        means = of.groupby("depth")["top1"].mean()
-        ax.plot(means.index, means, color=colour, lw=2.4, marker="o", ms=6, zorder=3)
-        ax.plot(of["depth"] + aside, of["top1"], "o", color=colour, ms=4, mew=0, alpha=0.35, zorder=2)
-        end = (float(means.index[-1]), float(means.iloc[-1]))
-        lift = {"plain": -6, "plain, JointRD": 6}.get(name, 0)  # they may end close to each other
-        note(ax, NAMES.get(name, name), end, (10, lift), va="center", color=colour, weight="bold", size=11)
-    ax.axhline(10, color="#999", lw=0.9, ls=":", zorder=0)
+    depths, reach = sorted({row.depth for row in rows}), keeps_up(found)
+    for name, aside in zip(found["network"].unique(), (0.0, -0.6, 0.6), strict=False):
+        of = found[found["network"] == name]
+        ax.plot(of["depth"] + aside, of["top1"], color=COLOURS[name], ms=4, zorder=2, **SEED)
+        lift = {"plain": 5, "plain, JointRD": 20}.get(name, 0)  # they may end close to each other
+        named(ax, name, of.groupby("depth")["top1"].mean(), lift)
+    for y, (name, depth) in enumerate(sorted(reach.items(), key=lambda one: -one[1])):
+        bars.barh(y, depth - depths[0] + 2, left=depths[0] - 2, height=0.62, color=COLOURS[name])
+        look = {"va": "center", "color": COLOURS[name], "weight": "bold", "size": 11}
+        note(bars, f"{NAMES.get(name, name)}: {depth} layers", (depth, y), (6, 0), **look, backgroundcolor="white")
+        if depth < depths[-1]:
+            drawn = float(found["top1"][(found["network"] == name) & (found["depth"] == depth)].mean())
+            ends = {"xyA": (depth, y), "coordsA": bars.transData, "xyB": (depth, drawn), "coordsB": ax.transData}
+            figure.add_artist(ConnectionPatch(**ends, color=COLOURS[name], ls=":", lw=1.4, zorder=-1))
+    bars.set(ylim=(max(len(reach), 1) - 0.5, -0.5))
+    bars.set_axis_off()
+    bars.set_title(f"keeps up with the ResNet (mean within {NEARLY:g} points) up to", loc="left", **CAPTION)
+    ax.set_facecolor("none")  # or it would hide the dotted lines
+    ax.plot(depths, [10] * len(depths), color="#999", lw=0.9, ls="--", zorder=0)
     note(ax, "guessing", (depths[0], 10), (-2, 4), color="#777", size=9)
     # The bottleneck of depth 50 is another block, so its place in the line is no step of depth alone.
     names = [f"{depth}\n(bottleneck)" if DEPTHS[depth][0] == "bottleneck" else str(depth) for depth in depths]
     ax.set_xticks(depths, names)
-    ax.set(xlabel="layers", ylabel="test top-1, last epoch (%)", ylim=(0, 103), xlim=(depths[0] - 3, depths[-1] + 26))
+    ax.set(ylabel="test top-1, last epoch (%)", xlim=(depths[0] - 3, depths[-1] + 26))
     ax.set_xlabel(f"layers (dots: seeds, {counted(found['place'].value_counts())}; lines: their means)")
+    on_error(ax)
     return figure
-
-
-NAMES = {"plain": "plain, alone", "plain, JointRD": "plain, by JointRD"}

@@ -57,8 +57,8 @@ def look(row: Row) -> tuple[str, str, bool]:
 
 def over_cuts(rows: Sequence[Row], store: Store) -> Figure | None:
     """Test top-1 over the number of mixed paths and the arithmetic of so many, a panel a depth: a small dot a seed, a
-    large mark the mean, the ResNet as a line. What has as much arithmetic as the most paths stands beside them. None
-    without any run."""
+    large mark the mean, the ResNet as a line; beside the most paths what has as much arithmetic. None without any
+    run."""
     if not any(cell(row, store).values for row in rows):
         return None
     depths = sorted({row.depth for row in rows})

@@ -1,5 +1,6 @@
 """Training accuracy and loss, epoch by epoch: while networks train, from records, and trainings side by side."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,20 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import records_of
-from rdlib.figures.style import COLOURS, band, short_name
+from rdlib.figures.style import COLOURS, band, on_error, short_name
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 from rdlib.train import Epoch
 
 OTHERS = ("#aa3377", "#66a61e", "#8c564b")  # of networks without a colour of their own
-WIDTH, LINE = 9.4, 0.2  # inches of the figure, and of a line of its legend
+DASHES = {
+    "plain": "--",
+    "plain, logit distillation": ":",
+    "plain, feature distance": "-.",
+    "plain, JointRD": (0, (7, 1)),
+}
+WIDTH, LINE = 7.7, 0.18  # inches of the figure, and of a line of its legend
+CHARACTERS = 105  # of such a line
 TOP1 = (0, 102)  # limits of an axis in percent
 Array = npt.NDArray[np.float64]
 
@@ -48,6 +56,7 @@ class LiveCurves:
             epochs = [epoch.epoch for epoch in history]
             band(ax, values, epochs, color=COLOURS.get(name), label=name, marker="o", markersize=3)
         ax.set(xlabel="epoch", ylabel="training top-1 (%)", xlim=(0.5, self.epochs + 0.5), ylim=TOP1)
+        ax.set_xticks(ticks(self.epochs))
         if self.curves:
             ax.legend(frameon=False, loc="lower right")
         plt.close(figure)
@@ -55,12 +64,14 @@ class LiveCurves:
 
 
 def mean_curves(rows: Sequence[Row], store: Store, ax: Axes) -> None:
-    """Recorded training accuracy: mean over the seeds, and the range between the lowest and the highest seed."""
+    """Recorded training accuracy on an axis of the error: mean over the seeds, and a band from lowest to highest."""
     for row in rows:
         if records := records_of(row, store):
             top1, name = of_epochs([record.history for record in records])[0], short_name(row)
-            band(ax, top1, color=COLOURS[name], label=f"{name} (n = {len(records)})")
-    ax.set(xlabel="epoch", ylabel="training top-1 (%)", ylim=TOP1)
+            look: dict[str, Any] = {"color": COLOURS[name], "linestyle": DASHES.get(name, "-"), "linewidth": 1.8}
+            band(ax, top1, label=f"{name} (n = {len(records)})", **look)
+    on_error(ax)
+    ax.set(xlabel="epoch", ylabel="training top-1 (%)")
 
 
 @dataclass(frozen=True)
@@ -102,17 +113,18 @@ def curves(found: Sequence[Series], epochs: int, title: str) -> Figure:
 
     Drawn without pyplot and laid out by hand, so that it follows a training.
     """
-    below = 0.62 + LINE * len(found)
+    names = [textwrap.fill(f"{one.name}: {one.legend}", CHARACTERS) for one in found]
+    below = 0.62 + LINE * sum(1 + name.count("\n") for name in names)
     height = 3.5 + below
     figure = Figure(figsize=(WIDTH, height))
-    figure.text(0.55 / WIDTH, 1 - 0.12 / height, title, size=11, va="top")
+    figure.text(0.1 / WIDTH, 1 - 0.12 / height, title, size=11, va="top")
     accuracies, losses = (
-        figure.add_axes((left / WIDTH, below / height, 3.85 / WIDTH, 2.85 / height)) for left in (0.55, 5.35)
+        figure.add_axes((left / WIDTH, below / height, 3.05 / WIDTH, 2.85 / height)) for left in (0.5, 4.45)
     )
     handles = []
-    for one in found:
+    for one, name in zip(found, names, strict=True):
         look: dict[str, Any] = {"color": one.colour, "linestyle": "--" if one.dashed else "-", "linewidth": 1.8}
-        handles += accuracies.plot([], [], **look, label=f"{one.name}: {one.legend}")
+        handles += accuracies.plot([], [], **look, label=name)
         for ax, values in ((accuracies, one.top1), (losses, one.loss)):
             band(ax, values, marker="o", markersize=3, **look)
     for ax, what in ((accuracies, "training top-1 (%)"), (losses, "training loss (sum of its terms), log scale")):
@@ -122,7 +134,7 @@ def curves(found: Sequence[Series], epochs: int, title: str) -> Figure:
         ax.spines[["top", "right"]].set_visible(False)
     accuracies.set_ylim(TOP1)
     logarithmic(losses)
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.05, 0), frameon=False, fontsize=10, borderpad=0)
+    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0), frameon=False, fontsize=9, borderpad=0)
     return figure
 
 

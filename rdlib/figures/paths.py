@@ -13,18 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rdlib.figures.style import BAD, GOOD
+from rdlib.figures.style import BAD, COLOURS, GOOD, PATH_COLOURS
 from rdlib.measure.paths import PATHS, Observation, Observed
 
 CHANNELS = 8  # shown at a time
 DOTS, GAP = 64, 4  # of a feature map's side in the tiled array, and between two
-SIZE = (9.4, 4.85)  # inches, in which everything is placed
+SIZE = (7.7, 4.55)  # inches, in which everything is placed
+LEFT = 2.05  # where maps and probabilities begin
 NAMES = ("student", "teacher")
 ROWS = (
     "student alone",
     *(f"student to stage {k},\nteacher's rest" for k in range(1, len(PATHS) - 1)),
     "teacher alone",
 )
+SHADES = (COLOURS["plain, JointRD"], *PATH_COLOURS, COLOURS["ResNet"])
 Array = npt.NDArray[np.float32]
 Place = tuple[float, float, float, float]
 
@@ -80,8 +82,8 @@ def paths_of_an_image(observed: Observed, moment: int, image: int, stage: int, c
     figure = Figure(figsize=SIZE)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set_axis_off()
-    ax.text(0.12, 4.65, observed.name, size=11, va="center")
-    ax.text(0.12, 4.25, when(seen), size=13, weight="bold", va="center")
+    ax.text(0.1, 4.4, observed.name, size=11, va="center")
+    ax.text(0.1, 4.05, when(seen), size=13, weight="bold", va="center")
     draw_image(ax, observed, image, label)
     draw_maps(ax, maps(seen, image, stage, channels), stage, channels)
     draw_answers(ax, seen, image, label, observed.classes)
@@ -100,8 +102,8 @@ def put(ax: Axes, pixels: npt.NDArray[Any], place: Place, **how: Any) -> None:
 
 
 def draw_image(ax: Axes, observed: Observed, image: int, label: int) -> None:
-    put(ax, observed.images.images[image].permute(1, 2, 0).numpy(), (0.12, 2.5, 1.4, 1.4))
-    ax.text(0.82, 2.36, f"test image {image}: {observed.classes[label]}", size=10, ha="center", va="center")
+    put(ax, observed.images.images[image].permute(1, 2, 0).numpy(), (0.1, 2.68, 1.0, 1.0))
+    ax.text(0.6, 2.53, f"test image {image}: {observed.classes[label]}", size=10, ha="center", va="center")
 
 
 def draw_maps(ax: Axes, shown: Array, stage: int, channels: Sequence[int]) -> None:
@@ -109,39 +111,42 @@ def draw_maps(ax: Axes, shown: Array, stage: int, channels: Sequence[int]) -> No
     limit = float(np.abs(shown[1]).max()) or 1.0
     scale = {"cmap": colormaps["RdBu_r"].with_extremes(bad="#bdbdbd"), "vmin": -limit, "vmax": limit}
     whole = tiled(shown)
-    left, bottom, height = 2.72, 2.5, 1.42
+    left, bottom, height = LEFT, 2.5, 1.2
     dot = height / len(whole)
     put(ax, whole, (left, bottom, whole.shape[1] * dot, height), **scale)
     step = dot * (DOTS + GAP)
     for j, channel in enumerate(channels):
-        ax.text(left + dot * DOTS / 2 + j * step, 4.02, str(channel), size=9, ha="center", va="center")
+        ax.text(left + dot * DOTS / 2 + j * step, 3.82, str(channel), size=9, ha="center", va="center")
     for y, name, one in zip((bottom + height - dot * DOTS / 2, bottom + dot * DOTS / 2), NAMES, shown, strict=True):
         ax.text(left - 0.08, y, f"{name}\nup to ±{np.abs(one).max():.3g}", size=10, ha="right", va="center")
-    ax.text(left, 4.26, f"feature maps after stage {stage} (before ReLU), by channel", size=11, va="center")
-    put(ax, np.linspace(limit, -limit, 64)[:, None], (8.72, bottom, 0.13, height), **scale)
+    ax.text(left, 4.05, f"feature maps after stage {stage} (before ReLU), by channel", size=11, va="center")
+    put(ax, np.linspace(limit, -limit, 64)[:, None], (7.03, bottom, 0.11, height), **scale)
     for y, value in ((bottom + height, limit), (bottom + height / 2, 0.0), (bottom, -limit)):
-        ax.text(8.9, y, f"{value:.3g}", size=9, va="center")
+        ax.text(7.18, y, f"{value:.3g}", size=9, va="center")
 
 
 def draw_answers(ax: Axes, seen: Observation, image: int, label: int, classes: Sequence[str]) -> None:
     """Paths by classes, the darker the likelier; the true class is framed, what a path answers stands at its end."""
     found = probabilities(seen, image)
-    left, bottom, height = 2.72, 0.36, 1.65
-    width, row = 4.8 / len(classes), height / len(found)
+    left, bottom, height = LEFT, 0.32, 1.68
+    width, row = 4.4 / len(classes), height / len(found)
     grey = {"cmap": "Greys", "vmin": 0, "vmax": 1}
     put(ax, found, (left, bottom, width * len(classes), height), **grey)
     ax.add_patch(Rectangle((left, bottom), width * len(classes), height, fill=False, edgecolor="#bdbdbd"))
     place = (left + width * label, bottom)
     ax.add_patch(Rectangle(place, width, height, fill=False, edgecolor=GOOD, linewidth=2.2))
-    ax.text(left, 2.13, "class probabilities, path by path (white 0, black 1; the true class is framed)", size=11)
+    ax.text(left, 2.1, "class probabilities, path by path (white 0, black 1; the true class is framed)", size=10)
     for j, name in enumerate(classes):
         how: dict[str, Any] = {"color": GOOD, "weight": "bold"} if j == label else {}
         ax.text(left + width * (j + 0.5), bottom - 0.16, str(name), size=10, ha="center", va="center", **how)
     for i, (one, answer) in enumerate(zip(found, answers(seen, image, classes), strict=True)):
         y, right = bottom + height - row * (i + 0.5), int(one.argmax()) == label and np.isfinite(one).all()
-        ax.text(left - 0.08, y, ROWS[i], size=9, ha="right", va="center", linespacing=0.95)
+        ax.add_patch(Rectangle((left - 0.13, y - 0.38 * row), 0.07, 0.76 * row, color=SHADES[i], linewidth=0))
+        ax.text(left - 0.19, y, ROWS[i], size=9, ha="right", va="center", linespacing=0.95)
         end = left + width * len(classes) + 0.12
-        ax.text(end, y, answer, size=10, va="center", color=GOOD if right else BAD)
+        shade = GOOD if right else BAD
+        ax.text(end, y, "\u2713" if right else "\u2717", size=10, va="center", color=shade)
+        ax.text(end + 0.19, y, answer, size=10, va="center", color=shade)
 
 
 def alternative(observed: Observed, moment: int, image: int, stage: int, channels: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from rdlib.experiments.rows import CROSS_ENTROPY, Row
 
@@ -21,8 +22,11 @@ COLOURS = {
     "plain, JointRD, joint teacher": "#56b4e9",
 }
 NETWORK_COLOURS = {"all": COLOURS["ResNet"], "downsample": "#cc79a7", "none": COLOURS["plain"]}  # by shortcuts
+NETWORK_MARKERS = {"all": "o", "downsample": "^", "none": "s"}  # told apart in grey too
 PATH_COLOURS = ("#882255", "#228877", "#ddaa33")  # the mixed paths after stages 1, 2, 3; told apart in grey too
 GOOD, BAD = "#009e73", "#d55e00"
+LAST = 0.5  # points of error added on a logarithmic axis, so that none at all has a place
+MARKS = (0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 100)  # of accuracies on such an axis
 CAPTION: dict[str, Any] = {"fontsize": 10, "color": "#555"}
 
 
@@ -70,6 +74,29 @@ def legend_below(of: Axes | Figure, ncols: int = 2) -> None:
 def note(ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], **look: Any) -> None:
     """Text beside a point; the offset in points, `at` in `xycoords` (default: of the data)."""
     ax.annotate(text, at, offset, textcoords="offset points", **look)
+
+
+def beside(ax: Axes, y: float, text: str, **look: Any) -> None:
+    """Text to the right of a horizontal line of a plot."""
+    note(ax, text, (1, y), (6, 0), xycoords=("axes fraction", "data"), va="center", **look)
+
+
+def on_error(ax: Axes, which: str = "y", values: Iterable[float] = (0, 100)) -> None:
+    """An axis of accuracies in percent, logarithmic in the error: from 99 to 98 is as far as from 60 to 20, and 100 has
+    its place. It holds all `values`, from mark to mark. To be called when all is drawn."""
+
+    def place(top1: Any) -> Any:
+        return -np.log10(np.maximum(100 + LAST - np.asarray(top1, float), LAST / 10))
+
+    found = [*values] or [0.0, 100.0]
+    low, high = max(mark for mark in MARKS if mark <= min(found)), min(mark for mark in MARKS if mark >= max(found))
+    marks = [low]
+    for mark in (mark for mark in MARKS if low < mark <= high):
+        marks += [mark] * bool(place(mark) - place(marks[-1]) > (place(high) - place(low)) / 15)  # room for the text
+    getattr(ax, f"set_{which}scale")("function", functions=(place, lambda at: 100 + LAST - 10.0**-at))
+    getattr(ax, f"set_{which}lim")(low, high)
+    getattr(ax, f"set_{which}ticks")(marks, [str(mark) for mark in marks])
+    getattr(ax, f"{which}axis").set_minor_locator(NullLocator())
 
 
 def counted(counts: Iterable[int]) -> str:

@@ -83,3 +83,16 @@ def right(observed: Observed) -> pd.DataFrame:
         hits = (seen.logits.argmax(-1) == observed.images.labels).sum(-1).tolist()
         lines.append({"epoch": seen.epoch, **dict(zip(PATHS, hits, strict=True))})
     return pd.DataFrame(lines)
+
+
+def parting(observed: Observed) -> tuple[int, int]:
+    """Where the paths differ most: the place of the observation at which, for most images, some of the student's own
+    and the mixed paths are right and others wrong; and of these images the first that is most as most images are.
+    """
+    labels = observed.images.labels
+    hits = torch.stack([seen.logits[:-1].argmax(-1) == labels for seen in observed.observations])
+    differ = hits.any(1) & ~hits.all(1)
+    moment = int(differ.sum(1).argmax())
+    usual = hits[moment].float().mean(1, keepdim=True) > 0.5
+    unlike = (hits[moment] != usual).sum(0) + len(PATHS) * ~differ[moment]
+    return moment, int(unlike.argmin())

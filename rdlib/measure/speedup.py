@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from rdlib.errors import RecordError
-from rdlib.measure.engines import AS_WRITTEN
 from rdlib.measure.latency_record import Cell, LatencyRecord
 
 DRIFT = 0.10  # ratios of a repeat may differ by so much
@@ -170,42 +169,23 @@ def table(found: Mapping[Cell, Speedup], side: int, batch: int, depth: int, matc
     return shown[[*(name for name in shown if name != "sessions"), "sessions"]]
 
 
-def verdict(
-    found: Mapping[Cell, Speedup], claimed: float, depth: int = 50, side: int = 224, batch: int = 1
-) -> list[str]:
-    """Sentences that follow by rule from the strictly plain network's cells of that depth, side and batch.
+def verdict(found: Mapping[Cell, Speedup], claimed: float, depth: int, side: int, batch: int) -> dict[str, str]:
+    """A line of a table that follows by rule from the strictly plain network's cells of that depth, side and batch;
+    empty without any.
 
-    A network is faster or slower only where the whole interval is on one side of 1; the claimed speed-up is reached
-    where the whole interval is at or above it, and open where it lies within.
+    A network is faster only where the whole interval is above 1; the claimed speed-up is reached where the whole
+    interval is at or above it, and open where it lies within.
     """
     wanted = (side, batch, depth, "none")
     cells = [one for cell, one in found.items() if (cell.side, cell.batch, cell.depth, cell.shortcuts) == wanted]
     if not cells:
-        return []
-
-    def named(some: Iterable[Speedup]) -> str:
-        return ", ".join(f"{one.cell.engine} ({one.cell.precision})" for one in some)
-
-    def counted(some: Sequence[Speedup]) -> str:
-        return f"{len(some)} ({named(some)})" if some else "0"
-
-    least, most = min(cells, key=lambda one: one.ratio), max(cells, key=lambda one: one.ratio)
-    reached = [one for one in cells if one.low >= claimed]
-    undecided = [one for one in cells if one.low < claimed <= one.high]
-    sentences = [
-        f"Strictly plain-{depth} against ResNet-{depth}, {side}x{side}, batch {batch}: faster in "
-        f"{sum(one.low > 1 for one in cells)} of {len(cells)} engines and precisions, slower in "
-        f"{sum(one.high < 1 for one in cells)}; from {least.ratio:.2f}x in {named([least])} to "
-        f"{most.ratio:.2f}x in {named([most])}.",
-        f"{claimed:g}x is reached in {counted(reached)}, open in {counted(undecided)}, and missed in "
-        f"{len(cells) - len(reached) - len(undecided)}.",
-    ]
-    engines = {(one.cell.engine, one.cell.precision): one for one in cells}
-    written, fused = engines.get((AS_WRITTEN, "float32")), engines.get(("ONNX Runtime", "float32"))
-    if written and fused:
-        apart = written.low > fused.high or fused.low > written.high
-        sentences.append(
-            f"ONNX Runtime, float32: {written} as the file is written, {fused} with its optimisations; the intervals "
-            f"{'are apart' if apart else 'overlap'}."
-        )
-    return sentences
+        return {}
+    ends = {"least": min(cells, key=lambda one: one.ratio), "most": max(cells, key=lambda one: one.ratio)}
+    counts = {
+        "faster in": sum(one.low > 1 for one in cells),
+        f"{claimed:g}x reached in": sum(one.low >= claimed for one in cells),
+        "open in": sum(one.low < claimed <= one.high for one in cells),
+    }
+    line = {"images": f"{batch} of {side}x{side}"}
+    line |= {name: f"{count} of {len(cells)}" for name, count in counts.items()}
+    return line | {name: f"{one.ratio:.2f} {one.cell.engine}, {one.cell.precision}" for name, one in ends.items()}

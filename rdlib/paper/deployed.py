@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+import pandas as pd
+
 from rdlib.deploy.planner import FUSED, OUT_OF_PLACE
 from rdlib.experiments.handwritten import paper
 from rdlib.experiments.tables import in_store
 from rdlib.measure import latency_record, memory, npu, speedup
 from rdlib.models import KINDS
 from rdlib.paper.npu import Number, by_target, cycles, sram
+from rdlib.paper.rendering import Shown
 from rdlib.paper.statistics import NO, NOT_RUN, UNDECIDED, YES
 from rdlib.runs.store import Store
 
@@ -56,6 +59,13 @@ def answers(store: Store) -> list[Deployed]:
     """Traffic, planned peak and time; then memory and time by an NPU's compiler. Raises RecordError for a damaged
     record."""
     return [written_bytes(store), peak(store), time(store), compiled_sram(store), compiled_time(store)]
+
+
+def shown(store: Store, notebook: str) -> Shown:
+    """What a notebook, by its number, opens with: its answers, and what makes those that are missing."""
+    found = [one for one in answers(store) if one.look == notebook]
+    lines = [{name: one.line[name] for name in ("question", "ours", "verdict")} for one in found]
+    return Shown(pd.DataFrame(lines), [f"to fill: {one.fill}" for one in found if one.verdict == NOT_RUN])
 
 
 def claimed(key: str) -> float:

@@ -134,23 +134,17 @@ def best_of_both(record: Record, side: int, depth: int) -> pd.DataFrame:
 def order(record: Record, planned: Record, executor: str) -> pd.DataFrame:
     """A line a target: of all pairs of untrained networks of one side, in how many the planner's traffic (bytes
     written, float32) and the compiler's (int8) name the same as the smaller: by what it writes, and by what it reads
-    and writes; and of the pairs where the latter differ the one that the compiler holds farthest apart."""
+    and writes."""
     plans = {(row["name"], row["side"]): row["traffic"][executor] for row in planned["rows"]}
     lines = []
     for target in dict.fromkeys(row["target"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["target"] == target and "refused" not in row]
         rows = [row for row in rows if row["weights"] == UNTRAINED and (row["name"], row["side"]) in plans]
         pairs = [(a, b) for a, b in combinations(rows, 2) if a["side"] == b["side"]]
-        if not pairs:
-            continue
-        against = [pair for pair in pairs if not agree(*pair, plans, feature_maps)]
-        line = named(rows[0]) | {
-            "pairs": len(pairs),
-            "same by writes": sum(agree(*each, plans, written) for each in pairs),
-        }
-        line |= {"by reads and writes": len(pairs) - len(against)}
-        worst = max(against, key=lambda pair: apart(*pair), default=None)
-        lines.append(line | {"farthest apart of the other pairs": between(*worst, plans) if worst else ""})
+        if pairs:
+            same = {"same by writes": written, "by reads and writes": feature_maps}
+            agreed = {name: sum(agree(*pair, plans, number) for pair in pairs) for name, number in same.items()}
+            lines.append({**named(rows[0]), "pairs": len(pairs), **agreed})
     return pd.DataFrame(lines)
 
 
@@ -162,17 +156,6 @@ def written(row: Row) -> float:
 def agree(a: Row, b: Row, plans: Mapping[tuple[str, int], float], number: Number) -> bool:
     planned = plans[a["name"], a["side"]] - plans[b["name"], b["side"]]
     return planned * (number(a) - number(b)) >= 0
-
-
-def apart(a: Row, b: Row) -> float:
-    """How many times as much the one moves as the other."""
-    return max(feature_maps(a) / feature_maps(b), feature_maps(b) / feature_maps(a))
-
-
-def between(a: Row, b: Row, plans: Mapping[tuple[str, int], float]) -> str:
-    planned = plans[a["name"], a["side"]] / plans[b["name"], b["side"]]
-    moved = feature_maps(a) / feature_maps(b)
-    return f"{a['name']} / {b['name']} at {a['side']}: {planned:.2f} planned, {moved:.2f} moved"
 
 
 def trained(record: Record) -> pd.DataFrame:

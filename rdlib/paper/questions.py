@@ -29,11 +29,13 @@ WITHOUT_TEACHER = {
     "orthogonal": "cross-entropy, orthogonal start",
     "faded": "cross-entropy, shortcuts faded",
 }
+DEPLOYED = "deployed"  # the family of questions that are measured on the network as it is deployed
 NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
     "Ours: points of test top-1, last epoch, one mean minus another, with its interval. Yes or no where the whole "
-    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches*, else 0. "
+    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches* or *is enough* "
+    f"({-NEARLY:g} where it says *to within two points*), else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
     "family (seven main ones; three on its parts; seven beyond the paper) "
@@ -181,18 +183,25 @@ def answer_line(answer: Answer) -> dict[str, str]:
     }
 
 
-def table(store: Store, main: bool = False) -> Shown:
-    """All questions, those on the deployed network last; main: without the family of parts. Below it the rule, and the
-    commands that make what is missing."""
+def table(store: Store, *families: str) -> Shown:
+    """The questions of these families ("deployed": of the network as it is deployed), of all where none is named. Below
+    it the rule, and the commands that make what is missing."""
     found = answers(store)
-    shown = [one for one in found.values() if not main or written()["family"][one.id] == "main"]
+    shown = [one for one in found.values() if not families or written()["family"][one.id] in families]
     lines = [answer_line(one) for one in shown]
-    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), len(lines))
-    lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
-    physical = deployed.answers(store)
+    place = next((index + 1 for index, one in enumerate(shown) if one.id == "arithmetic"), None)
+    if place:
+        lines[place:place] = [explored_line(asked, of, store) for asked, of in explored().items()]
+    physical = deployed.answers(store) if not families or DEPLOYED in families else []
     lines += [one.line for one in physical]
     waiting = [f"to fill: {one.fill}" for one in physical if one.verdict == NOT_RUN]
     return Shown(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
+
+
+def about(store: Store, *names: str) -> Shown:
+    """The answers to these questions, by id, for the head of the notebook where they are looked at."""
+    found = answers(store)
+    return Shown(pd.DataFrame([answer_line(found[name]) for name in names]).drop(columns="notebook"))
 
 
 def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
@@ -209,7 +218,7 @@ def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
 
 
 DATA = {"cifar10-small": "CIFAR-10 at 16x16", "cifar100": "CIFAR-100"}  # others are named as they are
-FINDINGS = ("depth", "depth-level", "help", "level", "arithmetic")
+FINDINGS = ("depth", "depth-level", "help", "level")
 
 
 def findings(store: Store, folder: str) -> list[str]:
@@ -219,8 +228,8 @@ def findings(store: Store, folder: str) -> list[str]:
         line = answer_line(found[name])
         number = f" {line['ours']} points of test top-1 ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
         bullets.append((line["question"], f"{line['verdict']}.{number}", line["notebook"]))
-    traffic = deployed.written_bytes(store)
-    bullets.append((traffic.question, f"{traffic.verdict}. {traffic.line['ours']}", traffic.look))
+    for one in (deployed.written_bytes(store), deployed.time(store)):
+        bullets.append((one.question, f"{one.verdict}. {one.line['ours']}".strip(), one.look))
     return [
         f"- **{question}** {answer[0].upper()}{answer[1:]} {numbered(number, folder)}"
         for question, answer, number in bullets

@@ -142,6 +142,14 @@ def gaps(profile: Profile, store: Store) -> pd.DataFrame:
     return pd.DataFrame([head | line for head, line in zip(heads, compared(pairs, store), strict=True)])
 
 
+def headline(found: pd.DataFrame) -> pd.DataFrame:
+    """Of `gaps` those that answer the question: JointRD's network minus the ResNet after all training images."""
+    if found.empty:
+        return found
+    asked = (found["difference"] == " - ".join(PAIRS[0])) & (found["images"] == "all")
+    return found[asked].drop(columns=["difference", "images"])
+
+
 def worth(profile: Profile, store: Store) -> pd.DataFrame:
     """What pre-training is worth: each network, transferred, minus one of its architecture from scratch."""
     heads, pairs, every = [], [], keyed(profile)

@@ -30,6 +30,7 @@ CUT_OFF = """root => {
     const label = root.querySelector(".widget-label"), list = root.querySelector("select:not([multiple])");
     if (label !== null && label.scrollWidth > label.clientWidth) return true;
     if (list === null) return false;
+    if (list.size > 1) return [...list.options].some(option => option.scrollWidth > option.clientWidth);
     const needed = list.cloneNode(true);
     Object.assign(needed.style, {width: "auto", minWidth: "0", maxWidth: "none", flex: "none", position: "absolute"});
     list.parentNode.append(needed);
@@ -193,6 +194,12 @@ class Control:
         else:
             yield from sorted((p for p in range(self.count) if p != here), key=lambda p: abs(p - here))
 
+    def choose(self, *texts: str) -> None:
+        """Go to the choices that read so."""
+        shown = [plain(text) for text in self.root.locator("option").all_text_contents()]
+        places = tuple(shown.index(text) for text in texts)
+        self.go(places if self.many else places[0])
+
     def answered(self, position: Position, wait: float = ANSWERS_WITHIN) -> bool:
         """Go there; tells whether a new picture came, and notes after how many seconds."""
         page, before = self.panel.sheet.page, self.panel.picture
@@ -209,8 +216,8 @@ class Control:
 
 
 def plain(text: str) -> str:
-    """A text of the page with ordinary spaces; ipywidgets writes options with others."""
-    return " ".join(text.split())
+    """A text of the page with ordinary spaces; ipywidgets writes options with others, and ours may break at some."""
+    return " ".join(text.replace("\u200b", "").split())
 
 
 def epochs_in(text: str) -> list[int]:

@@ -54,7 +54,7 @@ class Lab:
                     [
                         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
                         *(f"--port={self.port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"),
-                        f"--IdentityProvider.token={self.token}",
+                        *(f"--IdentityProvider.token={self.token}", "--expose-app-in-browser"),
                     ],
                     cwd=self.root,
                     env=self.environment,

@@ -13,14 +13,17 @@ from browser.lab import Lab
 HARMLESS: tuple[str, ...] = ()  # parts of console errors that mean nothing; none is known
 OPENS_WITHIN = 120_000  # milliseconds; 5 to 10 s are usual
 LOST_WIDGET = "Error displaying widget"
-# JupyterLab shows an exception as it shows any text on stderr; no notebook is meant to have either.
+# JupyterLab shows an exception as it shows any text on stderr; no notebook is meant to have either. A collapsed cell
+# shows no prompt: the application knows it.
 STATE = """() => {
     const text = node => node ? node.textContent.trim() : "";
     const red = '[data-mime-type="application/vnd.jupyter.stderr"], [data-mime-type="application/vnd.jupyter.error"]';
     const cells = [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")];
     const outputs = (cell, what) => [...cell.querySelectorAll(what)].map(text);
+    const sheets = [...window.jupyterapp.shell.widgets("main")].filter(shown => shown.content?.widgets);
+    const codes = sheets.flatMap(sheet => sheet.content.widgets).filter(cell => cell.model.type === "code");
     return {
-        prompts: cells.map(cell => text(cell.querySelector(".jp-InputPrompt"))),
+        prompts: codes.map(cell => text(cell.inputArea?.promptNode)),
         errors: cells.flatMap((cell, i) => [
             ...outputs(cell, red),
             ...outputs(cell, ".jupyter-widgets").filter(shown => shown.startsWith("LOST_WIDGET")),

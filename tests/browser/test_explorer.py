@@ -11,12 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from playwright.sync_api import Locator
 
 from browser.controls import Control, PanelOnPage, epochs_in, plain
 from browser.lab import NOTEBOOKS, Lab
 from browser.sheet import Sheet
 
 NAME = "12_explorer.ipynb"
+FITS = 780  # pixels that JupyterLab leaves a notebook in a window of 1440x900
 PANELS = ("network", "training", "paths", "results")
 FIRST_PICTURE, COLD_START_BOUND = "img.rdlib-picture", 30  # seconds; 15 are aimed at
 LATENCY_BOUND, ROUND_TRIPS = 2.0, 3  # seconds, for the median; 0.3 are aimed at
@@ -154,17 +156,40 @@ def test_every_control_is_labelled_and_answers_quickly_with_another_picture(pane
     assert not slow, f"answers slower than {LATENCY_BOUND} s: {slow}"
 
 
+@about.every
+def test_it_fits_its_cell_with_the_controls_beside_the_picture_or_above_it(panel: PanelOnPage) -> None:
+    """In a window of 1440 by 900 pixels all of it is seen at once; in a narrow one nothing is cut or too wide."""
+    page, before = panel.sheet.page, panel.sheet.page.viewport_size
+    try:
+        for width, beside in ((1440, True), (1000, False)):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(1000)
+            whole, controls, picture = (
+                one.bounding_box()
+                for one in (panel.root, panel.root.locator(".rdlib-controls").first, panel.root.locator(".rdlib-shown"))
+            )
+            panel.root.evaluate("node => node.scrollIntoView({block: 'start'})")
+            panel.sheet.shoot(f"{panel.name}-{width}")
+            assert (controls["x"] + controls["width"] <= picture["x"]) == beside
+            assert not beside or whole["height"] <= FITS
+            needs, has = panel.root.evaluate(WIDTHS)
+            assert needs <= has
+            assert not [control.name for control in panel.controls() if control.is_cut_off]
+    finally:
+        page.set_viewport_size(before)
+
+
 @about.network
 def test_shortcuts_appear_and_vanish(panel: PanelOnPage) -> None:
     shortcuts = panel.control("shortcuts")
-    texts = []
+    start, texts = shortcuts.at, []
     for position in range(shortcuts.count):
         if position != shortcuts.at:
             assert shortcuts.answered(position)
         texts.append(panel.picture[1])
     assert len(set(texts)) == 3
     assert ["no shortcuts" in text for text in texts] == [False, False, True]
-    assert shortcuts.answered(0)
+    assert shortcuts.answered(start)
 
 
 @about.paths
@@ -188,6 +213,11 @@ def bar_width(panel: PanelOnPage) -> float:
     return float(found.group(1)) if found else 0.0
 
 
+WIDTHS = """root => {
+    const cell = root.closest(".jp-OutputArea-output");
+    return [Math.max(root.scrollWidth, cell.scrollWidth), cell.clientWidth];
+}"""
+HEADED = "(root, wanted) => wanted.every(name => [...root.querySelectorAll('th')].some(th => th.textContent === name))"
 ENABLED = "(root, name) => !root.querySelector(name).disabled"
 SAYS = "(root, wanted) => root.querySelector('.rdlib-message').textContent.includes(wanted)"
 TELLS = (
@@ -272,12 +302,12 @@ def test_a_short_training_goes_to_its_end(panel: PanelOnPage) -> None:
     panel.wait(TELLS, "n = 3", 60, "the recorded curves did not come back")
 
 
-def table_shown(panel: PanelOnPage) -> list[list[str]]:
-    return (
-        panel.part("table")
-        .locator("table")
-        .evaluate("table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))")
-    )
+def table_shown(panel: PanelOnPage, name: str = "table") -> list[list[str]]:
+    return cells_of(panel.part(name).locator("table"))
+
+
+def cells_of(table: Locator) -> list[list[str]]:
+    return table.evaluate("table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))")
 
 
 def downloaded(panel: PanelOnPage, number: int) -> list[list[str]]:
@@ -288,12 +318,12 @@ def downloaded(panel: PanelOnPage, number: int) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
-def same(shown: str, written: str) -> bool:
-    """A cell of the table and of the CSV: the table has two digits."""
-    try:
-        return abs(float(shown) - float(written)) < 0.0051
-    except ValueError:
-        return shown == written
+def agrees(shown: dict[str, str], written: dict[str, str]) -> bool:
+    """A line of the table and of the CSV: the table has two digits, and the deviation beside the mean."""
+    mean, _, deviation = shown["top-1 (%)"].partition(" ± ")
+    told = {"mean": mean, "std": deviation or "nan", "n": shown["n"]}
+    near = all(abs(float(told[key]) - float(written[key] or "nan")) < 0.0051 for key in told if told[key] != "nan")
+    return near and all(shown[key] == written[key] for key in shown if key in written and key not in told)
 
 
 @about.results
@@ -307,8 +337,8 @@ def test_the_downloaded_csv_is_what_is_shown_also_after_filtering(panel: PanelOn
         runs, groups, shown = downloaded(panel, 0), downloaded(panel, 1), table_shown(panel)
         assert len(groups) == len(shown) > 1
         for of_table, of_csv in zip(shown[1:], groups[1:], strict=True):
-            assert len(of_table) == len(of_csv)
-            assert all(map(same, of_table, of_csv)), (of_table, of_csv)
+            line, written = dict(zip(shown[0], of_table, strict=True)), dict(zip(groups[0], of_csv, strict=True))
+            assert agrees(line, written), (line, written)
         told = re.search(r"(\d+) runs? of (\d+) in (\d+) groups?", panel.message)
         assert told is not None, panel.message
         assert (len(runs) - 1, len(groups) - 1) == (int(told[1]), int(told[3]))
@@ -321,6 +351,81 @@ def test_the_downloaded_csv_is_what_is_shown_also_after_filtering(panel: PanelOn
         counts.append(len(runs))
     assert counts[1] < counts[0], "the filter left every run"
     assert shortcuts.answered(start)
+
+
+def answer(explorer: Sheet, number: int) -> tuple[list[list[str]], str]:
+    """The table and the text of the answer to a task, which is folded until the reader asks."""
+    found = explorer.page.locator(".jp-OutputArea details", has_text=f"Answer to task {number}:")
+    assert found.evaluate("node => node.open") is False
+    found.locator("summary").click()
+    assert found.locator("table").is_visible()
+    explorer.shoot(f"answer-{number}")
+    return cells_of(found.locator("table")), plain(found.text_content() or "")
+
+
+@about.network
+def test_task_1_what_remains_when_the_executor_fuses(panel: PanelOnPage) -> None:
+    executor = panel.control("executor")
+    lines, text = answer(panel.sheet, 1)
+    times, npu = {}, set()
+    for i, line in enumerate(lines[1:]):
+        if executor.at != i:
+            assert executor.answered(i)
+        shown = {row[0]: row for row in table_shown(panel, "numbers")}
+        assert line[1:] == [shown["planned peak"][3], shown["feature maps written"][3]]
+        times[line[0]] = [float(less.removesuffix("x")) for less in line[1:]]
+        npu.add(tuple(map(tuple, table_shown(panel, "numbers")[5:])))
+    first, *_, last = times.values()
+    assert list(times)[-1] == "conv and add fused"
+    assert all(1 < after < before for before, after in zip(first, last, strict=True))
+    assert f"Of {first[0]:.2f}x in the peak {last[0]:.2f}x remains" in text
+    assert len(npu) == 1, "the NPU's rows change with the executor"
+    assert executor.answered(0)
+
+
+@about.paths
+def test_task_2_which_path_is_right_first(panel: PanelOnPage) -> None:
+    epoch = panel.control("epoch")
+    (names, *lines), text = answer(panel.sheet, 2)
+    start, since = epoch.at, {}
+    for position in range(epoch.count):
+        if position != epoch.at:
+            assert epoch.answered(position)
+        now, label, said = re.search(
+            r"(?:after epoch (\d+)|before training): test image \d+, a (\w+)\. Answers: (.*?)\. Above", panel.picture[1]
+        ).groups()
+        for path, told in re.findall(r"(own|mixed \d|teacher) (\w+) \(", said):
+            if told != label:
+                since.pop(path, None)
+            else:
+                since.setdefault(path, now or "0")
+    assert f"right from this epoch on: {', '.join(f'{path} {since[path]}' for path in names[1:])}." in text
+    assert len(lines) == epoch.count
+    assert min(("own", "mixed 1", "mixed 2", "mixed 3"), key=lambda path: int(since[path])) == "mixed 1"
+    assert epoch.answered(start)
+
+
+@about.results
+def test_task_3_from_which_depth_on_plain_networks_fail(panel: PanelOnPage) -> None:
+    (_, *lines), text = answer(panel.sheet, 3)
+    choices = {"depth": ["any"], "shortcuts": ["strictly plain"], "method": ["cross-entropy", "JointRD"]}
+    choices |= {"rows": ["depth"], "colour": ["method"]}
+    before = {name: panel.control(name).at for name in choices}
+    for name, texts in choices.items():
+        panel.control(name).choose(*texts)
+        panel.sheet.idle(30_000)
+    panel.wait(HEADED, ["depth", "method"], 60, "shows no table of depths and methods")
+    head, *shown = table_shown(panel)
+    panel.sheet.shoot("task-3")
+    at = {name: head.index(name) for name in ("depth", "method", "top-1 (%)")}
+    found = {(line[at["depth"]], line[at["method"]]): line[at["top-1 (%)"]] for line in shown}
+    assert found == {(line[0], how): line[i] for line in lines for i, how in ((1, "cross-entropy"), (2, "JointRD"))}
+    deepest = lines[-1]
+    assert float(deepest[1].split()[0]) < float(deepest[3].split()[0]) - 10
+    assert "points below the ResNet from" in text
+    for name, position in before.items():
+        panel.control(name).go(position)
+        panel.sheet.idle(30_000)
 
 
 def test_the_saved_notebook_opens_again_on_its_kernel(explorer: Sheet, browser, artefacts: Path) -> None:

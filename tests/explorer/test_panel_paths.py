@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from rdlib.deploy.hub import names
 from rdlib.errors import DeployError
 from rdlib.experiments.profiles import PROFILES
+from rdlib.explorer.panel import BREAK
 from rdlib.explorer.paths import LIVE, PUBLISHED, RECORDED, STUDENT, TEACHER, PathsPanel
 from rdlib.figures.paths import (
     DOTS,
@@ -22,10 +24,11 @@ from rdlib.figures.paths import (
     probabilities,
     tiled,
 )
+from rdlib.figures.style import GOOD
 from rdlib.images import load
 from rdlib.images.dataset import Split
 from rdlib.measure import paths_record as observation_record
-from rdlib.measure.paths import Observation, Observed
+from rdlib.measure.paths import Observation, Observed, parting
 from rdlib.models import resnet
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Run
@@ -52,8 +55,12 @@ def observed(epochs, name="a training", seed=0):
 
 @pytest.fixture
 def recorded(store):
-    """A store with a record of epochs 0, 1, 3 and 8."""
-    observation_record.write(observation_record.RECORD.path(QUICK, store), observed((0, 1, 3, 8)), ABOUT)
+    """A store with a record of epochs 0, 1, 3 and 8, whose paths differ most after the third, and on image 0."""
+    whole = observed((0, 1, 3, 8))
+    for seen in whole.observations:
+        seen.logits[:] = torch.nn.functional.one_hot(whole.images.labels, 10) * 9.0  # all are right
+    whole.observations[2].logits[1:3, ::2] *= -1
+    observation_record.write(observation_record.RECORD.path(QUICK, store), whole, ABOUT)
     return store
 
 
@@ -113,7 +120,7 @@ def test_one_colour_scale_centred_on_zero_reaches_as_far_as_the_teacher():
     np.testing.assert_array_equal(digit.get_array(), whole.images.images[4].permute(1, 2, 0).numpy())
     np.testing.assert_array_equal(heat.get_array(), probabilities(whole.observations[1], 4))
     assert heat.get_clim() == (0, 1)
-    (_, frame) = ax.patches
+    frame = next(one for one in ax.patches if to_hex(one.get_edgecolor()) == GOOD)
     left, right = heat.get_extent()[:2]
     assert frame.get_x() == pytest.approx(left + (right - left) * 2 / 10)  # image 4 is a 2
     texts = [text.get_text() for text in ax.texts]
@@ -127,6 +134,26 @@ def test_maps_that_are_all_zero_are_drawn():
     assert paths_of_an_image(whole, 0, 0, 1, [0, 1]).axes
 
 
+def test_the_paths_part_where_most_images_have_right_and_wrong_ones():
+    whole = observed((0, 1, 2))
+    labels = whole.images.labels
+    right = torch.nn.functional.one_hot(labels, 10) * 9.0
+    for seen, wrong in zip(whole.observations, (0, 3, 1), strict=True):  # of how many images one path is wrong
+        seen.logits[:] = right
+        seen.logits[2, 4 : 4 + wrong] = -right[4 : 4 + wrong]
+    whole.observations[1].logits[3, 5] = -right[5]
+    assert parting(whole) == (1, 4)  # at image 5 two are wrong, elsewhere one
+    whole.observations[1].logits[:-1] = -right  # the teacher's, which is always right, counts for nothing
+    assert parting(whole) == (2, 4)
+
+
+def test_the_published_record_opens_with_paths_that_differ_and_some_of_them_right():
+    panel = PathsPanel()
+    seen = panel.observed().observations[panel.epoch.value]
+    hits = seen.logits[:-1, panel.image.value].argmax(-1) == panel.observed().images.labels[panel.image.value]
+    assert 0 < int(hits.sum()) < len(hits)
+
+
 # --- the controls
 
 
@@ -137,10 +164,15 @@ def expected(panel, moment, image, stage, first=1):
     assert (panel.epoch.value, panel.image.value, panel.stage.value, panel.first.value) == (moment, image, stage, first)
 
 
-def test_it_begins_in_the_middle_of_what_was_recorded_and_reaches_all_of_it(panel):
+def names_of(panel):
+    """The trainings that can be chosen, as a reader reads them."""
+    return [(name.replace(BREAK, ""), source) for name, source in panel.source.options]
+
+
+def test_it_begins_where_the_paths_differ_most_and_reaches_all_that_was_recorded(panel):
     expected(panel, 2, 0, 1)
     recorded = ("digits, recorded: a plain network, learning rate 0.9, seed 0", RECORDED)
-    assert panel.source.options == (recorded, (f"published: {STUDENT}", PUBLISHED))
+    assert names_of(panel) == [recorded, (f"published: {STUDENT}", PUBLISHED)]
     assert panel.epoch.options == (("0", 0), ("1", 1), ("3", 2), ("8", 3))
     assert (panel.image.min, panel.image.max, panel.stage.min, panel.stage.max) == (0, 19, 1, 4)
     assert panel.message.value == ""
@@ -209,7 +241,7 @@ def test_the_published_networks_are_seen_after_their_last_epoch(panel, untrained
     expected(panel, 0, 0, 1)
     assert panel.epoch.options == (("7", 0),)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert panel.source.options[1] == (f"digits, published: {STUDENT}, learning rate 0.1, seed 0", PUBLISHED)
+    assert names_of(panel)[1] == (f"digits, published: {STUDENT}, learning rate 0.1, seed 0", PUBLISHED)
     seen = panel.observed()
     images = load("digits").normalise(seen.images.images)
     (last,) = seen.observations
@@ -253,7 +285,7 @@ def test_a_live_training_is_offered_and_followed_from_its_thread(recorded):
     thread = threading.Thread(target=training.on_observation, args=(live,))
     thread.start()
     thread.join()
-    assert panel.source.options[1] == ("live: mine", LIVE)
+    assert names_of(panel)[1] == ("live: mine", LIVE)
     assert panel.picture.png == before  # nobody is torn from what he looks at
     assert "Your live training can be followed here" in panel.message.value
     panel.source.value = LIVE
@@ -346,7 +378,7 @@ def test_a_second_training_takes_the_place_of_the_first(recorded):
     training.on_observation(observed((0, 1, 2), "live: first", seed=5))
     panel.source.value = LIVE
     training.on_observation(observed((0, 1), "live: second", seed=6))
-    assert panel.source.options[1] == ("live: second", LIVE)
+    assert names_of(panel)[1] == ("live: second", LIVE)
     expected(panel, 1, 0, 1)
     assert panel.picture.alt.startswith("live: second, after epoch 1")
 
@@ -363,4 +395,4 @@ def test_without_a_record_a_live_training_is_shown_at_once(store):
 
 def test_a_training_that_has_begun_before_the_panel_is_offered_too(recorded):
     training = SimpleNamespace(observations=[observed((0,), "live: mine")], on_observation=None)
-    assert PathsPanel(recorded, training).source.options[1] == ("live: mine", LIVE)
+    assert names_of(PathsPanel(recorded, training))[1] == ("live: mine", LIVE)

@@ -14,7 +14,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import TAUGHT
 from rdlib.experiments.tables import frame, rows_of
 from rdlib.explorer.catalogue import APART, TOP1, values
-from rdlib.explorer.results import ANY, AXES, DRAWN, KEYED, NONE, ResultsPanel
+from rdlib.explorer.results import ANY, AXES, DRAWN, KEYED, NONE, ResultsPanel, plainly
 from rdlib.recipe import Recipe
 from rdlib.runs.run import Run
 
@@ -24,7 +24,7 @@ QUICK = PROFILES["quick"]
 def cells_of(table: str) -> list[list[str]]:
     """The texts of a table, line by line."""
     rows = re.findall("<tr.*?>(.*?)</tr>", table, re.DOTALL)
-    return [[html.unescape(cell) for cell in re.findall("<t[hd]>(.*?)</t[hd]>", row)] for row in rows]
+    return [[html.unescape(cell) for cell in re.findall("<t[hd].*?>(.*?)</t[hd]>", row)] for row in rows]
 
 
 def downloads(panel: ResultsPanel) -> dict[str, pd.DataFrame]:
@@ -41,12 +41,16 @@ def require_consistent(panel: ResultsPanel) -> None:
     assert runs[TOP1].tolist() == panel.runs[TOP1].tolist()
     pd.testing.assert_frame_equal(groups, panel.groups.replace({"": None}), check_dtype=False, check_exact=True)
     head, *lines = cells_of(panel.table.value)
-    assert [name.removesuffix(" (%)") for name in head] == list(panel.groups.columns)
     for line, group in zip(lines, panel.groups.to_dict("records"), strict=True):
-        shown = dict(zip(panel.groups.columns, line, strict=True))
-        assert shown["mean"] == f"{group['mean']:.2f}"
-        assert shown["std"] == ("" if group["n"] == 1 else f"{group['std']:.2f}")
-        assert (shown["n"], shown["mixes"]) == (str(group["n"]), group["mixes"])
+        shown = dict(zip(head, line, strict=True))
+        several = group["n"] > 1
+        assert shown[TOP1] == f"{group['mean']:.2f}" + several * f" ± {group['std']:.2f}"
+        assert shown["lowest to highest"] == several * f"{group['min']:.2f} to {group['max']:.2f}"
+        assert (shown["n"], shown.get("mixes", "")) == (str(group["n"]), group["mixes"])
+        assert all(shown[key] == plainly(group[key]) for key in panel.groups.columns if key in shown and key != "n")
+    said = {"mean", "std", "min", "max", *(column for column in APART if panel.groups[column].nunique() == 1)}
+    said |= set() if panel.groups["mixes"].any() else {"mixes"}
+    assert {*panel.groups.columns} - {*head} == said
     figure, drawn = panel.draw(), panel.drawn
     pd.testing.assert_frame_equal(drawn, panel.groups.head(len(drawn)))
     dots = [ax.collections[1].get_offsets()[:, 0] for ax in figure.axes]
@@ -231,7 +235,7 @@ def test_nothing_fits_is_one_sentence_and_clears_the_rest(panel):
     panel.filters["dataset"].value = "cifar100"  # of depth 18 alone
     assert panel.message.value.startswith("None of the ")
     assert state(panel)[1:] == ("", "", "")
-    assert "image/png" not in panel._repr_mimebundle_()
+    assert "image/png" not in panel._repr_mimebundle_()[0]
 
 
 def a_run(dataset: str = "digits", **recipe: object) -> Run:
@@ -246,7 +250,7 @@ def test_an_empty_store_names_the_command(store):
     for control in (*panel.filters.values(), panel.rows, panel.colour):
         panel.changed({"owner": control})
     assert state(panel)[1:] == ("", "", "")
-    assert panel._repr_mimebundle_()["text/plain"] == panel.message.value
+    assert panel._repr_mimebundle_()[0]["text/plain"] == panel.message.value
 
 
 def test_damaged_records_are_named_and_the_rest_is_shown(store, put):

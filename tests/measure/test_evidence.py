@@ -1,5 +1,6 @@
 """Who teaches which stage: true to autograd, without a trace in the training, whole or absent as a record."""
 
+import itertools
 import math
 import shutil
 from dataclasses import replace
@@ -31,6 +32,7 @@ from rdlib.measure.gradients import (
 from rdlib.measure.retrain import weights_equal
 from rdlib.methods import JointRD, Supervised
 from rdlib.models import fingerprint, plain, resnet
+from rdlib.paper import gradients as verdicts
 from rdlib.recipe import Recipe
 from rdlib.runs.execute import build, train
 from rdlib.runs.run import Run
@@ -347,7 +349,6 @@ def test_a_profile_without_small_images_is_refused_and_its_tables_are_empty(stor
     with pytest.raises(ConfigError, match="profile imagenet has no networks of table 3"):
         evidence_record.measure(PROFILES["imagenet"], store, tmp_path / "teaching.json")
     assert evidence_record.overview(PROFILES["imagenet"], store).empty
-    assert evidence_figures.losses([], store).axes
 
 
 def test_the_rows_are_the_three_networks_at_both_rates_with_the_teacher_of_their_own_rate_and_seed():
@@ -384,4 +385,45 @@ def test_every_figure_draws_what_the_record_has(path, cells, store):
         assert any(ax.lines for ax in figure.axes)
         for ax in figure.axes:
             assert ax.get_xlabel() or ax.get_shared_x_axes().joined(ax, figure.axes[-1])
-    assert any(ax.lines for ax in evidence_figures.losses(cells, store).axes)
+
+
+def test_single_paths_are_drawn_at_the_means_of_the_seeds_and_named_apart():
+    found = evidence_record.by_epoch(QUICK, Store())
+    figure = evidence_figures.directions(found)
+    (last,) = (ax for ax in figure.axes if ax.get_yscale() == "log" and ax.texts)
+    texts = {text.get_text(): text for text in last.texts}
+    assert set(texts) == {"own path", *(f"leaves after stage {k}" for k in (1, 2, 3))}
+    heights = sorted(text.get_window_extent().y0 for text in texts.values())
+    assert min(b - a for a, b in itertools.pairwise(heights)) > 10, "no label lies over another"
+    of = found[(found["network"] == "JointRD") & (found["part"] == "stage 1") & (found["rate"] == 0.1)]
+    (line,) = (line for line in last.lines if line.get_label() == "leaves after stage 2")
+    means = of.dropna(subset=["norm_mixed_2"]).groupby("epoch")["norm_mixed_2"].mean()
+    assert line.get_ydata().tolist() == pytest.approx(means[[0, 1, 2, 3, 5, 10]].tolist())
+
+
+# --- the tables
+
+
+def test_seeds_are_counted_against_each_half_of_the_claim_and_directions_averaged():
+    found = evidence_record.by_epoch(QUICK, Store())
+    table = verdicts.in_seeds(found).set_index(["learning rate", "part"])
+    assert set(table.index.get_level_values("part")) == {"stem", "stage 1", "stage 2", "stage 3"}
+    stage = found[(found["part"] == "stage 1") & (found["rate"] == 0.1) & (found["network"] == "JointRD")]
+    early, middle = (stage[stage["epoch"].between(*ends)].groupby("seed") for ends in ((1, 3), (11, 20)))
+    line = table.loc[(0.1, "stage 1")]
+    assert line["over half"] == f"{(early['share'].mean() > 0.5).sum()}/3"
+    assert line["over equal paths*"] == f"{(early['share_at_1'].mean() > 0.75).sum()}/3"
+    assert line["lower*, 11 to 20"] == f"{(middle['share_at_1'].mean() < early['share_at_1'].mean()).sum()}/3"
+    cosines = verdicts.directions(found).set_index(["learning rate", "between"])
+    assert cosines.loc[(0.1, "own and mixed"), "epochs 1 to 3"] == f"{early['cosine'].mean().mean():.2f}"
+    short = found[found["epoch"] <= 2]
+    assert list(verdicts.in_seeds(short))[2:] == ["over half", "over equal paths*"]
+    assert verdicts.directions(short)["between"].tolist() == ["own path", "mixed paths", "own and mixed"] * 2
+    for make in (verdicts.in_seeds, verdicts.directions):
+        assert make(found[:0]).empty
+
+
+def test_the_verdicts_are_counted_in_a_sentence(store):
+    assert "no record" in verdicts.said(verdicts.judged(QUICK, store))
+    judged = pd.DataFrame({"early?": ["yes", "no", "yes"], "fades?": ["undecided", "not run", "yes"]})
+    assert verdicts.said(judged) == "By the rule, of 3 lines: it dominates early in 2, and has faded at the end in 1"

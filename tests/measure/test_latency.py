@@ -221,17 +221,21 @@ def test_a_table_has_a_line_an_engine_and_keeps_variants_apart() -> None:
 
 
 def test_the_verdict_follows_from_the_intervals() -> None:
-    first, reached, fused = speedup.verdict(speedup.speedups(RECORD), claimed=1.4)
-    assert "faster in 3 of 4 engines and precisions, slower in 1" in first
-    assert "from 0.80x in OpenVINO (float32) to 1.50x in PyTorch eager (float32)" in first
-    assert reached == "1.4x is reached in 1 (PyTorch eager (float32)), open in 0, and missed in 3."
-    assert fused.endswith("the intervals are apart.")
-    assert "reached in 0, open in 0, and missed in 4" in speedup.verdict(speedup.speedups(RECORD), claimed=9)[1]
+    asked = (50, 224, 1)
+    line = speedup.verdict(speedup.speedups(RECORD), 1.4, *asked)
+    assert line == {
+        "images": "1 of 224x224",
+        "faster in": "3 of 4",
+        "1.4x reached in": "1 of 4",
+        "open in": "0 of 4",
+        "least": "0.80 OpenVINO, float32",
+        "most": "1.50 PyTorch eager, float32",
+    }
+    assert speedup.verdict(speedup.speedups(RECORD), 9, *asked)["9x reached in"] == "0 of 4"
     unclear = speedup.speedups(made({"ONNX Runtime": 1.0, AS_WRITTEN: 1.0}, noise=0.5))
-    assert "faster in 0 of 2 engines and precisions, slower in 0" in speedup.verdict(unclear, 1.4)[0]
-    assert "open in 2 (ONNX" in speedup.verdict(unclear, 1.0)[1]
-    assert speedup.verdict(unclear, 1.4)[2].endswith("the intervals overlap.")
-    assert speedup.verdict({}, 1.4) == []
+    line = speedup.verdict(unclear, 1.0, *asked)
+    assert (line["faster in"], line["1x reached in"], line["open in"]) == ("0 of 2", "0 of 2", "2 of 2")
+    assert speedup.verdict({}, 1.4, *asked) == {}
 
 
 def test_a_small_measurement_ends_in_a_record_with_every_time(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rdlib.experiments.comparisons import ABLATIONS, WAYS, ablations, by_questio
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import COMPARISONS, TABLES, rows_of, table3
 from rdlib.figures.contrasts import differences
-from rdlib.paper.contrasts import against_baselines, contrasts
+from rdlib.paper.contrasts import against_baselines, contrasts, judged
 from rdlib.paper.statistics import find
 
 QUICK = PROFILES["quick"]
@@ -34,6 +34,8 @@ def test_teachers_are_rows_of_the_same_table_of_the_same_seed_trained_alike(name
                 if table.startswith("rivals-tune"):
                     paper = teacher.recipe
                     recipe = replace(recipe, learning_rate=paper.learning_rate, weight_decay=paper.weight_decay)
+                if table == "deeper":  # a student that trains longer has the others' teacher
+                    recipe = replace(recipe, epochs=teacher.recipe.epochs)
                 assert (teacher.seed, teacher.shortcuts, teacher.recipe) == (run.seed, "all", recipe)
     assert len({row.name for row in rows}) == len(rows), "two cells of one name could not be told apart"
     assert len(runs) == sum(len(row.runs) for row in rows), "two cells of one run would be no comparison"
@@ -90,13 +92,21 @@ def test_a_contrast_is_welchs_at_the_level_of_its_table_and_says_what_is_missing
     assert alone == f"+46.0 [{low:+.1f}, {high:+.1f}]", "another family, another level"
 
 
-def test_the_figure_draws_every_seed_inside_and_points_at_what_lies_outside(store, reference):
-    inside, outside = by_question(QUICK)["m(t)"][:2]
-    for row, top1 in ((reference, 90.0), (inside, 91.0), (outside, 7.0)):
+def test_the_figure_draws_every_seed_in_its_place_and_intervals_to_the_end(store, reference):
+    near, far, absent = by_question(QUICK)["m(t)"][:3]
+    for row, top1 in ((reference, 90.0), (near, 91.0), (far, 7.0)):
         put_row(store, row, *(top1 + seed / 10 * (row is not reference) for seed in QUICK.seeds))
-    ax = differences({"m(t)": [inside, outside]}, reference, store, (-20, 5))
-    assert [len(dots.get_offsets()) for dots in ax.collections] == [3, 0]
-    assert [text.get_text() for text in ax.texts] == ["-83"]
+    ax = differences({"m(t)": [near, far, absent]}, reference, store)
+    flat = [line for line in ax.lines if len({*line.get_ydata()}) == 1]
+    drawn = {(line.get_marker(), line.get_ydata()[0]): list(line.get_xdata()) for line in flat}
+    assert drawn["o", 0] == [91.0, 91.1, 91.2]
+    assert drawn["v", 1] == [7.0, 7.1, 7.2], "worse, told by its mark too"
+    assert [text.get_text() for text in ax.texts] == ["not run", "m(t)"]
+    low, high = ax.get_xlim()
+    assert all(low <= x <= high for line in ax.lines for x in line.get_xdata())
+    gap, error = next((gap, error) for row, gap, error in judged([near, far, absent], reference, store) if row is near)
+    ends = [90 + end for end in gap.bounds(error)]
+    assert drawn["None", 0] == pytest.approx([ends[0], min(ends[1], 100.0)])
 
 
 def test_baselines_are_a_family_a_column(store):

@@ -65,14 +65,12 @@ def test_where_the_resnet_has_no_room_the_others_fit():
     assert npu.best_of_both({"rows": rows}, 224, 50).to_dict("records") == [{"target": line["target"]}]
 
 
-def test_pairs_on_which_planner_and_compiler_differ_are_counted_and_the_worst_is_named():
+def test_pairs_on_which_planner_and_compiler_differ_are_counted():
     planned = {"all": 90, "downsample": 95, "none": 40}
     memory = {"rows": [{"name": NAMES[kind], "side": 224, "traffic": {"x": size}} for kind, size in planned.items()]}
     rows = [row("all", 400), row("downsample", 300), row("none", 200)]
     (line,) = npu.order({"rows": rows}, memory, "x").to_dict("records")
     assert (line["pairs"], line["same by writes"], line["by reads and writes"]) == (3, 2, 2)
-    last = "ResNet-50 / plain-50, downsampling kept at 224: 0.95 planned, 1.33 moved"
-    assert line["farthest apart of the other pairs"] == last
     for one in rows:
         one["moved"]["sram"]["feature_map_write"] = planned[one["shortcuts"]]
     (line,) = npu.order({"rows": rows}, memory, "x").to_dict("records")
@@ -107,6 +105,7 @@ def test_a_record_without_the_networks_asked_for_makes_empty_tables_and_pictures
     assert npu.times(RECORD, 32, 50).empty
     assert npu.best_of_both(RECORD, 224, 34).empty
     assert npu.order({"rows": []}, {"rows": []}, "x").empty
+    figures.faster(RECORD, 224, 18, 1.4)
     figures.trade(RECORD, 224, 18)
     figures.cycles_by_operator(RECORD, 224, 18)
 
@@ -117,3 +116,6 @@ def test_pictures_leave_out_what_has_no_room():
     assert [ax.get_xlabel() for ax in panels if ax.axison] == ["SRAM used (KiB)"]
     (bars,) = figures.cycles_by_operator({"rows": rows[:-1]}, 224, 50).axes
     assert len(bars.get_yticks()) == 1
+    (speeds,) = figures.faster({"rows": rows}, 224, 50, 1.4).axes
+    drawn = {line.get_xdata()[0] for line in speeds.lines if line.get_marker() in "^s" and len(line.get_xdata())}
+    assert drawn >= {1.0, 2.0, 0.6}, "each against the ResNet compiled alike"

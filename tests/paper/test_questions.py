@@ -164,6 +164,16 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
         "Does JointRD help the plain network on real images? not run",
         "Does it reach the ResNet of its depth? not run",
     ]
+    assert questions.about(store, "help", "level").table["verdict"].tolist() == ["not run"] * 2
+
+
+def test_a_family_is_shown_alone_and_all_families_are_the_whole_table():
+    whole = questions.table(Store()).table["question"].tolist()
+    families = [*questions.written()["family"].unique(), questions.DEPLOYED]
+    assert families == ["main", "parts", "beyond", "deployed"], "notebook 13 has a table for each"
+    assert [line for family in families for line in questions.table(Store(), family).table["question"]] == whole
+    deployed_alone = questions.table(Store(), questions.DEPLOYED)
+    assert deployed_alone.table["question"].tolist() == [one.question for one in deployed.answers(Store())]
 
 
 def edit(path: Path, change, sign: bool = True) -> None:
@@ -330,7 +340,7 @@ def test_a_released_value_stands_beside_its_own_reading_of_plain_alone():
 
 
 def test_tables_fit_a_page_and_link_to_notebooks_that_exist():
-    for shown in (questions.table(Store()), questions.table(Store(), main=True)):
+    for shown in (questions.table(Store()), questions.table(Store(), "main", questions.DEPLOYED)):
         assert max(map(len, str(shown).splitlines())) <= 180
         linked = re.findall(r"\]\(([^)]+)\)", shown.markdown("notebooks/"))
         assert len(linked) == len(shown.table)

@@ -108,6 +108,8 @@ def test_tables_say_what_the_records_say(store: Store) -> None:
     long = parts["digits-low to digits-high, 20 epochs"]
     assert list(long) == ["start", "network", "all", "n", "to fill"]
     assert set(long["all"]) == {""}, "an empty cell is seen"
+    (head,) = transfer_table.headline(transfer_table.gaps(QUICK, store)).query("n == '3/3'").to_dict("records")
+    assert head == {"task": "digits-low to digits-high", "start": "everything learns"} | ours.to_dict()
     worth = transfer_table.worth(QUICK, store).set_index(["task", "start", "network", "images"])
     worth = worth.loc["digits-low to digits-high"]
     assert worth.loc[("everything learns", "ResNet", "all"), "points"].startswith("-4.0 [")
@@ -150,10 +152,29 @@ def test_without_records_every_table_and_figure_is_empty_but_whole(name: str, st
         found = make(PROFILES[name], store)
         assert not any(part.isna().any(axis=None) for part in transfer_table.by_task(found).values())
         assert (len(found) > 0) == (name in transfer_rows.TASKS)
+    tasks = [(PROFILES[name], task) for task in transfer_rows.TASKS.get(name, ())]
+    plt.close(transfer_figures.at_a_glance(tasks, store))
+    headline = transfer_table.headline(transfer_table.gaps(PROFILES[name], store))
+    assert len(headline) == 2 * len(tasks)
     for task in transfer_rows.TASKS.get(name, ()):
         figure = transfer_figures.few_shot(PROFILES[name], task, store)
         assert not any(ax.containers for ax in figure.axes)
         plt.close(figure)
+
+
+def test_at_a_glance_every_seed_of_all_images_is_a_dot_and_every_mean_a_number(store: Store) -> None:
+    tasks = [(QUICK, task) for task in transfer_rows.TASKS["quick"]]
+    lines = transfer_rows.lines(QUICK)
+    put_row(store, at(lines, FULL, JOINTRD).row, 80.0, 90.0, 94.0)
+    put_row(store, at(lines, FULL, JOINTRD, 5).row, 10.0, 10.0, 10.0)  # few images: not at a glance
+    figure = transfer_figures.at_a_glance(tasks, store)
+    first, long = figure.axes
+    seeds, mean = first.lines
+    assert (seeds.get_xdata().tolist(), mean.get_xdata()[0]) == ([80.0, 90.0, 94.0], 88.0)
+    assert first.get_yticklabels()[round(seeds.get_ydata()[0]) - 1].get_text() == JOINTRD
+    assert {"88.0", "backbone frozen", "everything learns", "from scratch"} == {t.get_text() for t in first.texts}
+    assert not long.lines
+    plt.close(figure)
 
 
 def test_the_few_shot_curve_draws_the_means_and_all_stands_apart(store: Store) -> None:
