@@ -26,6 +26,7 @@ SCRATCH, TEACHER = "scratch", "teacher"
 RESNET = "ResNet, cross-entropy"
 PLAIN, JOINTRD = (taught.CROSS_ENTROPY.name, SCRATCH), (taught.JOINTRD.name, SCRATCH)
 TRAINING = ("step (x plain)", "TFLOP", "teacher's", "both (x plain)")
+ACCURACY = ("way", "start", "test top-1 (%)", "n", "minus plain", "above plain?", "to fill")
 COUNTED = ("parameters", "MACs (M)", "adds", "traffic (KiB)", "peak (KiB)", "fused")
 TIMED = ("latency (ms) [quartiles]", "x ResNet [95 %]")
 
@@ -149,7 +150,7 @@ def comparable(profile: Profile, store: Store) -> tuple[str, list[Line]]:
 
 
 def overview(profile: Profile, store: Store, which: str = "rivals", path: Path | None = None) -> pd.DataFrame:
-    """All that is known of every way, as text; a notebook prints it in parts.
+    """All that is known of every way, as text; a notebook shows it in parts, by ACCURACY and TRAINING.
 
     Differences have their interval; all to the plain network are one family, all to JointRD another. TFLOP are of the
     whole training. Traffic and peak are of feature maps, one image in float32, added out of place; "fused" is the peak
@@ -171,12 +172,6 @@ def overview(profile: Profile, store: Store, which: str = "rivals", path: Path |
             known |= {f"above {name}?": "" if line is reference else gap.verdict(error=error)}
         lines_.append(known | training(line, beside["plain"]) | deployed(line.network) | {"to fill": line.to_fill})
     return lean(lines_, "to fill")
-
-
-def accuracy(whole: pd.DataFrame) -> pd.DataFrame:
-    """Of `overview`: who reached what, and the difference to the plain network."""
-    columns = ["way", "start", "test top-1 (%)", "n", "minus plain", "above plain?", "to fill"]
-    return whole[[name for name in columns if name in whole]]
 
 
 def training(line: Line, plain: Line) -> dict[str, str]:
