@@ -12,6 +12,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import fill_command, rows_of
 from rdlib.explorer import background
 from rdlib.explorer.background import rows_for
+from rdlib.explorer.panel import BREAK
 from rdlib.explorer.training import LIVE, RECORDED, TrainingPanel
 from rdlib.figures.curves import heading, looks
 from rdlib.recipe import Recipe
@@ -82,7 +83,9 @@ def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_net
     put(low.runs[0], 77.0, curve(0))
     panel.tables[1].value = "3-high-rate"
     assert panel.cells[1].value == low
-    assert [name for name, _ in panel.cells[1].options] == [row.name for row in rows_of(TINY, "3-high-rate")]
+    assert [name.replace(BREAK, "") for name, _ in panel.cells[1].options] == [
+        row.name for row in rows_of(TINY, "3-high-rate")
+    ]
     assert "JointRD, learning rate 0.9: test top-1 77.0 % (n = 1)" in panel.picture.alt
     assert f"`{fill_command(TINY, '3-high-rate', panel.store)}`" in panel.message.value
     assert panel.cells[0].value == JOINTRD
@@ -92,7 +95,9 @@ def test_another_row_is_drawn_and_another_table_lists_its_rows_with_the_same_net
 
 def test_every_table_with_rows_is_offered(panel):
     wanted = {"3", "depth", "3-high-rate", "learning-rate", "rivals", "rivals-tune", "rivals-tuned", "ablations"}
-    assert {value for _, value in panel.tables[0].options} == wanted | {"tuned", "tuned-high-rate"}
+    assert {value for _, value in panel.tables[0].options} == wanted | {
+        *("tuned", "tuned-high-rate", "deeper", "alone", "alone-tune", "bits")
+    }
 
 
 def test_an_empty_store_names_the_commands_and_still_draws(store, tiny_runs):
