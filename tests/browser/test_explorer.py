@@ -307,7 +307,8 @@ def table_shown(panel: PanelOnPage, name: str = "table") -> list[list[str]]:
 
 
 def cells_of(table: Locator) -> list[list[str]]:
-    return table.evaluate("table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.trim()))")
+    rows = table.evaluate("table => [...table.rows].map(row => [...row.cells].map(cell => cell.textContent))")
+    return [list(map(plain, row)) for row in rows]
 
 
 def downloaded(panel: PanelOnPage, number: int) -> list[list[str]]:
