@@ -36,7 +36,7 @@ def contents(folder: str) -> pd.DataFrame:
                 "asks": said["question"],
                 "answers": said["answer"],
                 "minutes": said["minutes"],
-                "trains": said["trains"].removeprefix("trains "),
+                "trains": "no" if said["trains"].startswith("trains nothing") else "yes",
             }
         )
     return pd.DataFrame(lines)

@@ -25,13 +25,14 @@ from rdlib.paper import npu as npu_tables
 from rdlib.paper import questions, reported
 from rdlib.paper.rendering import Shown
 from rdlib.paper.statistics import LEAST, percent_bounds
+from rdlib.paper.summary import summary
 from rdlib.runs.store import Store
 
 TABLE = re.compile(r"(<!-- table (?P<table>\S+) (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 MEASURED = re.compile(r"(<!-- measured (?P<what>[^>]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 DEPTHS = re.compile(r"(<!-- depths (?P<profile>\S+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 ASKED = re.compile(
-    r"(<!-- (?P<what>questions|questions main|reported|findings) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+    r"(<!-- (?P<what>questions|questions main|reported|findings|short) -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
 CONTENTS = re.compile(r"(<!-- notebooks -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 PAGES = {"README.md": "notebooks/", "results/README.md": "../notebooks/", "notebooks/README.md": ""}
@@ -59,6 +60,8 @@ def filled(text: str, store: Store, notebooks: str = "notebooks/") -> str:
     def asked(match: re.Match[str]) -> str:
         if match["what"] == "findings":
             text = "\n".join(questions.findings(store, notebooks))
+        elif match["what"] == "short":
+            text = summary(store)
         else:
             text = answered(match["what"], store).markdown(notebooks)
         return f"{match[1]}{text}\n{match['end']}"

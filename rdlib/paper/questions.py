@@ -33,13 +33,15 @@ DEPLOYED = "deployed"  # the family of questions that are measured on the networ
 NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
-    "Ours: points of test top-1, last epoch, one mean minus another, with its interval. Yes or no where the whole "
+    "Ours: points of test top-1, last epoch, one mean minus another, and its interval; n: seeds run, of those planned. "
+    "Yes or no where the whole "
     f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches* or *is enough* "
     f"({-NEARLY:g} where it says *to within two points*), else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
     "family (seven main ones; three on its parts; seven beyond the paper) "
-    f"err in {ERROR:.0%} (Holm); what was looked at later stands alone."
+    f"err in {ERROR:.0%} (Holm); what was looked at later stands alone. Of deployed networks: a ratio, in brackets the "
+    "least and the greatest over sessions or targets."
 )
 
 COLUMNS = (
