@@ -87,7 +87,7 @@ def written_bytes(store: Store) -> Deployed:
     """Are shortcuts about 40 % of the feature-map bytes that are written?"""
     share = claimed("claim_shortcut_share")
     resnet, plain = bytes_of(store, "traffic", OUT_OF_PLACE)
-    question = f"Are shortcuts about {share:g} % of the feature maps written? (addition not fused)"
+    question = f"Are shortcuts about {share:g} % of the feature maps written? (not fused)"
     ours = 100 * (1 - plain / resnet)
     return from_memory(question, ours, abs(ours - share) <= NEAR, store, "{:.0f} %")
 

@@ -30,7 +30,7 @@ WITHOUT_TEACHER = {
     "faded": "cross-entropy, shortcuts faded",
 }
 DEPLOYED = "deployed"  # the family of questions that are measured on the network as it is deployed
-NEARLY = 2.0  # points within which a network that goes deeper than ever is near enough
+NEARLY = 2  # points within which a network that goes deeper than ever is near enough
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
     "Ours: points of test top-1, last epoch, one mean minus another, and its interval; n: seeds run, of those planned. "
