@@ -56,6 +56,7 @@ OTHER_RECIPE: dict[str, Any] = {
     "holdout": "tune",
     "cutout": 8,
     "shots": 5,
+    "optimizer": "muon",
 }
 OTHER_OPTIONS: dict[str, Any] = {
     "distance_weight": 1e-4,
