@@ -399,6 +399,7 @@ def test_task_2_which_path_is_right_first(panel: PanelOnPage) -> None:
                 epoch.go(start)
                 epoch.go(position)
             panel.sheet.page.wait_for_timeout(50)
+        assert wanted in panel.picture[1], "the slider's picture did not come"
         now, label, said = re.search(
             r"(?:after epoch (\d+)|before training): test image \d+, a (\w+)\. Answers: (.*?)\. Above", panel.picture[1]
         ).groups()

@@ -85,7 +85,7 @@ def test_environment_yml_is_what_the_lock_says() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_tables_of_a_readme_are_what_the_records_say(page: str) -> None:
     text = (ROOT / page).read_text()
-    assert text.count("<!-- end -->") >= 1
+    assert text.count("<!-- end -->") >= {"notebooks/README.md": 1}.get(page, 3)
     assert filled(text, Store(), PAGES[page]) == text, "run `make tables`"
 
 

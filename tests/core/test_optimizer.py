@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from rdlib.errors import ConfigError
 from rdlib.models import plain
-from rdlib.optimizers import MuonForKernels, make_optimizer
 from rdlib.recipe import Recipe
+from rdlib.step import MuonForKernels, make_optimizer
 from rdlib.train import make_scheduler
 
 RECIPE = Recipe(3, 4, 0.05, "one-cycle", weight_decay=0.1, optimizer="muon")
