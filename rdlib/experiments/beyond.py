@@ -1,4 +1,4 @@
-"""What goes beyond the paper: rows that nobody has published, a function a question."""
+"""What goes beyond the paper: rows that the paper does not have, a function a question."""
 
 from dataclasses import replace
 

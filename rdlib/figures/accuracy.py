@@ -14,6 +14,7 @@ from rdlib.experiments.tables import cell
 from rdlib.figures.style import CAPTION, COLOURS, beside, counted, note, on_error, short_name, style
 from rdlib.models import DEPTHS, SHORTCUTS
 from rdlib.paper.questions import NEARLY
+from rdlib.paper.summary import keeps_up
 from rdlib.runs.store import Store
 
 NAMES = {"plain": "plain, alone", "plain, JointRD": "plain, by JointRD"}
@@ -89,16 +90,6 @@ def named(ax: Axes, name: str, means: "pd.Series[float]", lift: float = 0) -> No
     ax.plot(means.index, means, color=colour, lw=2.4, marker="o", ms=6, zorder=3)
     look = {"va": "center", "color": colour, "weight": "bold", "size": 11}
     note(ax, NAMES.get(name, name), (float(means.index[-1]), float(means.iloc[-1])), (10, lift), **look)
-
-
-def keeps_up(found: pd.DataFrame, points: float = NEARLY) -> dict[str, int]:
-    """Of every network in `by_seed` the depth up to which its mean is nowhere more than so many points below the
-    ResNet's; networks for which it is at once, and all where there is no ResNet, are left out."""
-    means = found.pivot_table(index="depth", columns="network", values="top1")
-    if "ResNet" not in means:
-        return {}
-    near = means.ge(means["ResNet"] - points, axis=0).cummin()
-    return {str(name): int(near.index[near[name]][-1]) for name in near if near[name].any()}
 
 
 def against_depth(rows: Sequence[Row], store: Store) -> Figure:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rdlib.convolutions import fold
 from rdlib.deploy import tosa
 from rdlib.deploy.delivery import CALIBRATION, batches
-from rdlib.errors import RecordError
+from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.beyond import BITS_OF, quantised
 from rdlib.experiments.profiles import PROFILES, Profile
-from rdlib.experiments.rows import Row
+from rdlib.experiments.rows import Row, listed
 from rdlib.experiments.tables import Cell
 from rdlib.measure.int8 import spread, values
 from rdlib.measure.record import ProfileRecord, Tell, origin, require_writable, write
@@ -33,9 +33,11 @@ BITS = ((8, 8), (4, 8), (4, 4))  # of weights and of feature maps
 def measure(profile: Profile, store: Store, path: Path, tell: Tell = lambda line: None) -> None:
     """Quantise every run of `quantised` whose weights are here, and write what it keeps to a record after each.
 
-    Runs that the record has are kept; those without weights are told and left out. Raises RecordError where the record
-    cannot be written, DeployError where the tools are not installed.
+    Runs that the record has are kept; those without weights are told and left out. Raises ConfigError for a profile
+    without such rows, RecordError where the record cannot be written, DeployError where the tools are not installed.
     """
+    if not quantised(profile):
+        raise ConfigError(f"{profile.name} compares no networks with fewer bits: choose {listed(*BITS_OF.values())}")
     require_writable(path)
     tosa.require_packages()
     found: dict[str, Any] = RECORD.runs(profile, store, path)

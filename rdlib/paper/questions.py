@@ -34,8 +34,8 @@ NEARLY = 2  # points within which a network that goes deeper than ever is near e
 SMALL, QUICK = PROFILES["cifar10-small"], PROFILES["quick"]
 RULE = (
     "Ours: points of test top-1, last epoch, one mean minus another, and its interval; n: seeds run, of those planned. "
-    "Yes or no where the whole "
-    f"interval lies on that side of the bar: {-SAME_LEVEL:g} where the question is whether it *reaches* or *is enough* "
+    "Yes or no where the whole interval lies on that side of the bar: "
+    f"{-SAME_LEVEL:g} where the question is whether it *reaches* or *is enough* "
     f"({-NEARLY:g} where it says *to within two points*), else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
@@ -200,12 +200,6 @@ def table(store: Store, *families: str) -> Shown:
     return Shown(pd.DataFrame(lines), [RULE, *to_fill(shown, store), *dict.fromkeys(waiting)])
 
 
-def about(store: Store, *names: str) -> Shown:
-    """The answers to these questions, by id, for the head of the notebook where they are looked at."""
-    found = answers(store)
-    return Shown(pd.DataFrame([answer_line(found[name]) for name in names]).drop(columns="notebook"))
-
-
 def explored_line(asked: str, of: Question, store: Store) -> dict[str, str]:
     """A line of the table for what is no primary reading."""
     answer, run = Answer("", difference(of.ours, of.theirs, store), ERROR, of), of.ours.runs[0]
@@ -243,16 +237,6 @@ def verdicts(store: Store, *names: str) -> Shown:
     found = answers(store)
     asked = [found[name] for name in names]
     return Shown(pd.DataFrame(map(answer_line, asked)).drop(columns="notebook"), to_fill(asked, store))
-
-
-def sentences(store: Store, *names: str) -> str:
-    """The answers to these questions, a line each, for the head of a notebook."""
-    found, lines = answers(store), []
-    for name in names:
-        line = answer_line(found[name])
-        number = f": {line['ours']} points ({line['on']}, {line['n']} seeds)" if line["ours"] else ""
-        lines.append(f"{line['question']} {line['verdict']}{number}")
-    return "\n".join(lines)
 
 
 def to_fill(found: list[Answer], store: Store) -> list[str]:

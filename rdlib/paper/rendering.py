@@ -55,7 +55,7 @@ def waiting(table: pd.DataFrame) -> str:
         return ""
     if not (table[FILL].all() and table["n"].astype(str).str.startswith("0/").all()):
         return ""
-    return f"{len(table)} cells not run: {', '.join(without_commands(table)[1])}"
+    return f"{len(table)} cell{'s' * (len(table) > 1)} not run: {', '.join(without_commands(table)[1])}"
 
 
 def numbered(number: str, folder: str) -> str:

@@ -12,13 +12,14 @@ from records import put_row
 from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.tables import cell, rows_of
 from rdlib.figures import memory as memory_figures
-from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, keeps_up, tick
+from rdlib.figures.accuracy import accuracy, against_depth, against_learning_rate, tick
 from rdlib.figures.curves import LiveCurves, mean_curves
 from rdlib.figures.speedup import speedups
 from rdlib.figures.style import band, counted, on_error, short_name
 from rdlib.measure import memory, speedup
 from rdlib.measure.latency_record import records
 from rdlib.models import KINDS
+from rdlib.paper.summary import keeps_up
 from rdlib.runs.store import Store
 
 QUICK, PUBLISHED = PROFILES["quick"], Store()

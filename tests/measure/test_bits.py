@@ -8,7 +8,7 @@ from torch import nn
 
 from rdlib.convolutions import fold
 from rdlib.deploy import tosa
-from rdlib.errors import RecordError
+from rdlib.errors import ConfigError, RecordError
 from rdlib.experiments.beyond import quantised
 from rdlib.experiments.profiles import PROFILES
 from rdlib.measure import bits
@@ -77,3 +77,8 @@ def test_without_any_weights_nothing_is_written_and_one_sentence_says_what_to_do
         bits.measure(QUICK, store, tmp_path / "bits.json", told.append)
     assert f"train --again {row.runs[0].id}" in told[0]
     assert not (tmp_path / "bits.json").exists()
+
+
+def test_a_profile_without_such_networks_is_refused_by_name(store, tmp_path):
+    with pytest.raises(ConfigError, match="cifar100 compares no networks with fewer bits: choose quick, cifar10-small"):
+        bits.measure(PROFILES["cifar100"], store, tmp_path / "bits.json")

@@ -160,11 +160,12 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))
     assert all(" Not run." in line for line in questions.findings(store, ""))
-    assert questions.sentences(store, "help", "level").splitlines() == [
-        "Does JointRD help the plain network on real images? not run",
-        "Does it reach the ResNet of its depth? not run",
+    head = questions.verdicts(store, "help", "level")
+    assert head.table[["question", "verdict"]].to_numpy().tolist() == [
+        ["Does JointRD help the plain network on real images?", "not run"],
+        ["Does it reach the ResNet of its depth?", "not run"],
     ]
-    assert questions.about(store, "help", "level").table["verdict"].tolist() == ["not run"] * 2
+    assert head.lines == [f"to fill: {fill_command(small, 'controls', store)}"]
 
 
 def test_a_family_is_shown_alone_and_all_families_are_the_whole_table():

@@ -14,7 +14,7 @@ def frame(*counts: str) -> pd.DataFrame:
 
 def test_a_table_without_a_result_is_one_line_that_names_its_command() -> None:
     assert str(Shown(frame("0/1", "0/3"))) == f"2 cells not run: {WAITS}"
-    assert Shown(frame("0/1"), fold="seeds").markdown() == f"1 cells not run: `{WAITS}`"
+    assert Shown(frame("0/1"), fold="seeds").markdown() == f"1 cell not run: `{WAITS}`"
 
 
 def test_a_table_with_one_result_or_a_reported_value_stays_a_table() -> None:

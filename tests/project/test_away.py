@@ -1,31 +1,21 @@
 """Three notebooks say what to install where rdlib is not, and then run there, alone, on what a clone holds."""
 
-import importlib.util
 import shutil
 import subprocess
 import sysconfig
 import venv
 from pathlib import Path
-from types import ModuleType
 
 import nbformat
 import pytest
+from scripts import script
 
 from rdlib.files import ROOT
 
 ADDRESS = "https://example.org/owner/name"
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("away", ROOT / ".ci" / "away.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-away = script()
+away = script("away")
 
 
 @pytest.fixture

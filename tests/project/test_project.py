@@ -1,7 +1,6 @@
 """What the repository promises about itself: notebooks, environment, README, records."""
 
 import ast
-import importlib.util
 import io
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from scripts import script
 
 from rdlib.commands.notebooks import RULES, check_parameters, execute, execute_if_changed, refuse_unknown
 from rdlib.commands.publish import PAGES, filled
@@ -74,12 +74,7 @@ def test_no_store_commits_its_weights_checkpoints_or_locks() -> None:
 
 
 def test_environment_yml_is_what_the_lock_says() -> None:
-    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (ROOT / "environment.yml").read_text() == module.render()
+    assert (ROOT / "environment.yml").read_text() == script("environment").render()
 
 
 @pytest.mark.parametrize("page", PAGES)

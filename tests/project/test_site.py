@@ -1,29 +1,19 @@
 """The site's sources: what `make site` will show, and that nothing in it leads nowhere. Needs no Jupyter Book."""
 
-import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
 
 import nbformat
 import pytest
 import yaml
+from scripts import script
 
 from rdlib.files import ROOT
 
 SITE = ROOT / ".ci" / "site"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_build", SITE / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-site = load()
+site = script("site/build")
 
 
 def anchors(page: Path) -> set[str]:
