@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell
 from rdlib.figures.rivals import write_beside
-from rdlib.figures.style import COLOURS, PATH_COLOURS, legend_below, short_name
+from rdlib.figures.style import COLOURS, OTHERS, PATH_COLOURS, legend_below, short_name
 from rdlib.models import DEPTHS
 from rdlib.paper.beyond import arithmetic, cuts
 from rdlib.runs.store import Store
@@ -18,7 +18,6 @@ from rdlib.runs.store import Store
 WIDTH = 8.4  # inches
 BLUE = COLOURS["plain, JointRD"]
 STAGE_GREYS = ("#e3e3e3", "#cfcfcf")  # of neighbouring stages
-OTHERS = ("#882255", "#228877", "#ddaa33", "#8c564b")  # of what has no colour of its own
 GUESSING = 10.0  # percent, of ten classes
 
 

@@ -14,12 +14,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from rdlib.experiments.rows import Row
 from rdlib.experiments.tables import records_of
-from rdlib.figures.style import COLOURS, band, on_error, short_name
+from rdlib.figures.style import COLOURS, OTHERS, band, on_error, short_name
 from rdlib.runs.run import Run
 from rdlib.runs.store import Store
 from rdlib.train import Epoch
 
-OTHERS = ("#aa3377", "#66a61e", "#8c564b")  # of networks without a colour of their own
 DASHES = {
     "plain": "--",
     "plain, logit distillation": ":",

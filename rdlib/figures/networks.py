@@ -152,8 +152,9 @@ def draw_memory(shown: Plan, plan: Plan, whole: Plan, ax: Axes) -> None:
         f"dot: peak {size(plan.peak)}": "#222",
         f"line: the ResNet's, peak {size(peak)}": COLOURS["ResNet"],
         "grey: for the main path": "#777",
-        "violet: for a shortcut": SHORTCUT,
     }
+    if any(step.shortcut_bytes for step in plan.steps):
+        words["violet: for a shortcut"] = SHORTCUT
     for line, (what, colour) in enumerate(words.items()):
         ax.text(1, 0.86 - 0.115 * line, what, transform=ax.transAxes, fontsize=9, color=colour, ha="right")
     ax.set_ylim(0, 1.22 * peak / unit)

@@ -23,6 +23,7 @@ COLOURS = {
 }
 NETWORK_COLOURS = {"all": COLOURS["ResNet"], "downsample": "#cc79a7", "none": COLOURS["plain"]}  # by shortcuts
 NETWORK_MARKERS = {"all": "o", "downsample": "^", "none": "s"}  # told apart in grey too
+OTHERS = ("#aa3377", "#66a61e", "#8c564b", "#7570b3")  # of networks without a colour of their own
 PATH_COLOURS = ("#882255", "#228877", "#ddaa33")  # the mixed paths after stages 1, 2, 3; told apart in grey too
 GOOD, BAD = "#009e73", "#d55e00"
 LAST = 0.5  # points of error added on a logarithmic axis, so that none at all has a place

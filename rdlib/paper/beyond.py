@@ -1,12 +1,13 @@
 """What comes after the paper, in tables: accuracies beside what each training costs."""
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import pandas as pd
 
 from rdlib.experiments.profiles import Profile
-from rdlib.experiments.rows import Row
-from rdlib.experiments.tables import frame, rows_of
+from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
+from rdlib.experiments.tables import cell, frame, rows_of
 from rdlib.models import DEPTHS
 from rdlib.rivals.deeper import places
 from rdlib.runs.run import Run, defaults_of
@@ -35,6 +36,12 @@ def arithmetic(run: Run, epochs: int) -> float:
         tails /= len(cuts(run))  # of each path's batch one part
     target = bool(cuts(run)) or run.method == "FeatureDistillation"  # the teacher's own pass
     return (PLAIN + target + 2 * tails) / PLAIN * run.recipe.epochs / epochs
+
+
+def begun(rows: Sequence[Row], store: Store) -> bool:
+    """Whether any of these but ResNet, plain network and JointRD as in the paper has a record."""
+    new = [row for row in rows if row.heir or row.conditions or row.teaching not in (CROSS_ENTROPY, JOINTRD)]
+    return any(cell(row, store).done for row in new)
 
 
 def table(profile: Profile, name: str, store: Store) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from rdlib.experiments.profiles import PROFILES
 from rdlib.experiments.rows import CROSS_ENTROPY, FEATURES, JOINTRD, make_row
 from rdlib.figures import beyond as figures
 from rdlib.paper import questions
-from rdlib.paper.beyond import arithmetic, cuts, table
+from rdlib.paper.beyond import arithmetic, begun, cuts, table
 from rdlib.runs.flops import step_flops
 
 QUICK = PROFILES["quick"]
@@ -82,6 +82,17 @@ def test_accuracy_over_depth_names_every_line_once(store, known):
     names = [text.get_text() for text in ax.texts[1:]]  # the first says where guessing is
     assert len(names) == len(set(names)) == len({row.method + row.network for row in rows[:known]})
     plt.close("all")
+
+
+@pytest.mark.parametrize("rows", [deeper(QUICK), alone(QUICK)], ids=("deeper", "alone"))
+def test_a_section_has_begun_with_its_first_run_that_is_not_the_papers(rows, store):
+    known = [row for row in rows if row.teaching.name in ("cross-entropy", "JointRD") and not row.setting]
+    assert len(known) % 3 == 0
+    for row in known:
+        put_row(store, row, 90.0)
+    assert not begun(rows, store)
+    put_row(store, next(row for row in rows if row not in known), 90.0)
+    assert begun(rows, store)
 
 
 def test_without_any_run_there_is_no_figure(store):
