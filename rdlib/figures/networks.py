@@ -131,7 +131,7 @@ def draw_network(graph: Graph, whole: Graph, colour: str, ax: Axes) -> None:
     ends = [arc.end for arc in found]
     ax.scatter([i + 1 for i in ends], [height[i] for i in ends], s=13, color=SHORTCUT, zorder=3)
     label_parts(whole, ax)
-    ax.set_ylim(-0.5, 0.8 + ARC)
+    ax.set(xlim=(0, len(height) + 1), ylim=(-0.5, 0.8 + ARC))
     ax.set_axis_off()
     # Words instead of a legend, which takes longer to lay out.
     lacks = "pale: the ResNet's, which it lacks" if len(found) < len(every) else "dashed: with a projection"

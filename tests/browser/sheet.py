@@ -45,6 +45,15 @@ PICTURES = """() => [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].
 LOADED = """() => [...document.querySelectorAll(".jp-Notebook .jp-OutputArea img")].every(img => img.complete)
     && [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*="widget-view"]')]
         .every(node => node.children.length > 0 || !["", "Loading widget..."].includes(node.textContent))"""
+TOO_WIDE = """() => [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flatMap((cell, i) => {
+    const shown = ".jp-OutputArea-output, .jp-MarkdownOutput";
+    const bars = [...cell.querySelectorAll(shown)].filter(node => node.scrollWidth > node.clientWidth + 1)
+        .map(node => [i, "an output", node.clientWidth, node.scrollWidth]);
+    const images = [...cell.querySelectorAll(`:is(${shown}) img`)].map(img => [img, img.closest(shown)])
+        .filter(([img, place]) => img.offsetWidth > place.clientWidth + 1)
+        .map(([img, place]) => [i, "an image", place.clientWidth, img.offsetWidth]);
+    return [...images, ...bars];
+})"""
 # What appears and vanishes again while cells run: progress bars, and pictures that are redrawn in place.
 WATCH = """() => {
 window.rdlibSeen = {bars: [], pictures: {}};
@@ -203,18 +212,30 @@ class Sheet:
         shot = self.shoot("failure")
         return kind(f"{self.name} {what} (see {shot}; the server's log is {self.lab.log})")
 
+    def widen(self, width: int) -> None:
+        """A window of this width, from now on."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.wait_for_timeout(500)  # JupyterLab lays out its panels a little later
+
+    def refuse_overflow(self) -> None:
+        """No output, at the page's present width, that is wider than its place: it would get a bar or be cut."""
+        wide = self.page.evaluate(TOO_WIDE)
+        if wide:
+            cell, what, has, needs = wide[0]
+            raise self.failure(f"shows in cell {cell + 1} {what} of {needs} px in {has} px")
+
     def shoot(self, what: str) -> Path:
         path = self.artefacts / f"{Path(self.name).stem}-{what}.png"
         self.page.screenshot(path=path, timeout=60_000)
         return path
 
-    def shoot_all(self) -> None:
+    def shoot_all(self, what: str) -> None:
         """The whole notebook, one screenful after the other."""
         panel = self.page.locator(".jp-Notebook .jp-WindowedPanel-outer")
         panel.evaluate("node => node.scrollTo(0, 0)")
         number, done = 1, False
         while not done:
-            self.shoot(f"{number:02}")
+            self.shoot(f"{what}-{number:02}")
             done = panel.evaluate(
                 "node => { const before = node.scrollTop; node.scrollBy(0, node.clientHeight * 0.95);"
                 " return node.scrollTop === before; }"

@@ -14,6 +14,7 @@ OTHERS = sorted(path.name for path in NOTEBOOKS if path.name not in LONGEST)
 # pytest-xdist begins with two tests for each worker: one of the longest and a short one.
 NAMES = [LONGEST[0], *OTHERS[-1:], LONGEST[1], *OTHERS[:-1]]
 TEXT_BAR = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[|\d+it \[\d")  # a tqdm bar that found no widget
+WINDOWS = (1440, 1000)  # pixels: a laptop's whole screen, and a part of it
 DRAWN_LIVE = 5  # different pictures of a training's curves, at least
 
 
@@ -36,7 +37,8 @@ def has_widgets(cells: list[Any]) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_as_committed_runs_and_reopens_without_an_error(lab: Lab, open_notebook, name: str) -> None:
-    """Before running: every committed figure, and of the explorer its stills. After it: figures and progress."""
+    """Before running: every committed figure, and of the explorer its stills, and nothing wider than the window. After
+    it: figures and progress."""
     lab.lay(name)
     try:
         sheet = open_notebook(lab, name)
@@ -46,7 +48,7 @@ def test_opens_as_committed_runs_and_reopens_without_an_error(lab: Lab, open_not
         sheet.start()
         sheet.wait_until_done(FINISHES_WITHIN)
         shown, seen = sheet.pictures(), sheet.seen()
-        sheet.shoot_all()
+        sheet.shoot_all("run")
         saved = code_cells(sheet.save())
         sheet.refuse_complaints()
         bars = {i for i, cell in enumerate(saved) for output in cell.outputs if TEXT_BAR.search(plain_text(output))}
@@ -76,6 +78,10 @@ def check_committed(sheet: Sheet) -> None:
     sheet.settle()
     sheet.refuse_errors()
     check_pictures(f"{sheet.name} as committed", code_cells(sheet.lab.read(sheet.name)), sheet.pictures())
+    for width in WINDOWS:
+        sheet.widen(width)
+        sheet.refuse_overflow()
+        sheet.shoot_all(f"{width}")
     sheet.refuse_complaints()
 
 
