@@ -129,7 +129,8 @@ def notebooks(
 
     profile(profile_name)
     require_notebooks()
-    for path in [NOTEBOOKS / f"{Path(name).stem}.ipynb" for name in names] if names else sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+    named = [NOTEBOOKS / f"{Path(name).stem}.ipynb" for name in names or ()]
+    for path in named or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         chosen = profile_name != "quick" and "profile" in parameters_of(path)
         refresh(path, {"profile": profile_name} if chosen else {})
         console.print(f"executed {path.name}")
