@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell
 from rdlib.figures.rivals import write_beside
-from rdlib.figures.style import COLOURS, OTHERS, PATH_COLOURS, legend_below, short_name
+from rdlib.figures.style import COLOURS, OTHERS, PATH_COLOURS, legend_below, on_error, short_name
 from rdlib.models import DEPTHS
 from rdlib.paper.beyond import arithmetic, cuts
 from rdlib.runs.store import Store
@@ -55,9 +55,9 @@ def look(row: Row) -> tuple[str, str, bool]:
 
 
 def over_cuts(rows: Sequence[Row], store: Store) -> Figure | None:
-    """Test top-1 over the number of mixed paths and the arithmetic of so many, a panel a depth: a small dot a seed, a
-    large mark the mean, the ResNet as a line; beside the most paths what has as much arithmetic. None without any
-    run."""
+    """Test top-1 over the number of mixed paths and the arithmetic of so many, a panel a depth, on an axis of the
+    error: a small dot a seed, a large mark the mean, the ResNet as a line; beside the most paths what has as much
+    arithmetic. None without any run."""
     if not any(cell(row, store).values for row in rows):
         return None
     depths = sorted({row.depth for row in rows})
@@ -86,8 +86,9 @@ def over_cuts(rows: Sequence[Row], store: Store) -> Figure | None:
             ax.plot(*zip(*sorted(evenly), strict=True), color=BLUE, lw=1.2)
         ax.axhline(GUESSING, color="#999", lw=0.9, ls=":", label="guessing")
         ax.set_xticks(range(len(paths)), [f"{n or 'none'}\n{costs[n]:.1f}x" for n in paths])
-        ax.set(xlim=(-0.4, len(paths) - 0.35), ylim=(0, 103), title=f"{depth} layers")
+        ax.set(xlim=(-0.4, len(paths) - 0.35), title=f"{depth} layers")
         ax.set_xlabel("mixed paths; arithmetic (times plain)")
+        on_error(ax)
     panels[0][0].set_ylabel("test top-1, last epoch (%)")
     legend_below(figure, 3)
     return figure
@@ -100,8 +101,8 @@ def level(ax: Axes, values: Sequence[float]) -> None:
 
 
 def over_depth(rows: Sequence[Row], store: Store) -> Figure | None:
-    """Test top-1 over depth: a small dot a seed, a line through the means, its name where it ends. None without any
-    run."""
+    """Test top-1 over depth, on an axis of the error: a small dot a seed, a line through the means, its name where it
+    ends. None without any run."""
     if not any(cell(row, store).values for row in rows):
         return None
     figure = plt.figure(figsize=(WIDTH, 4.4))  # laid out by hand: the names are placed in pixels
@@ -120,9 +121,10 @@ def over_depth(rows: Sequence[Row], store: Store) -> Figure | None:
             ax.plot([depth for depth, _ in known], means, "o-", color=colour, lw=2, ms=6)
             ends[name] = known[-1][0], means[-1]
     ax.axhline(GUESSING, color="#999", lw=0.9, ls=":", zorder=0)
-    ax.text(depths[0], GUESSING + 1.5, "guessing", color="#777", fontsize=9)
+    ax.annotate("guessing", (depths[0], GUESSING), (0, 4), textcoords="offset points", color="#777", fontsize=9)
     ax.set_xticks(depths)
-    ax.set(xlim=(depths[0] - 3, depths[-1] + 30), ylim=(0, 103), xlabel="layers", ylabel="test top-1, last epoch (%)")
+    ax.set(xlim=(depths[0] - 3, depths[-1] + 30), xlabel="layers", ylabel="test top-1, last epoch (%)")
+    on_error(ax)
     said = [name.removeprefix("plain, cross-entropy, ") for name in ends]
     write_beside(ax, list(ends.values()), said, [colours[name] for name in ends])
     return figure

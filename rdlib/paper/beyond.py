@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from rdlib.convolutions import fold
+from rdlib.deploy.export import export
+from rdlib.deploy.graph import read_graph
+from rdlib.deploy.planner import EXECUTORS, plan
 from rdlib.experiments.profiles import Profile
 from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, frame, rows_of
-from rdlib.models import DEPTHS
+from rdlib.models import DEPTHS, plain, resnet
 from rdlib.rivals.deeper import places
+from rdlib.rivals.pooled import pooled
 from rdlib.runs.run import Run, defaults_of
 from rdlib.runs.store import Store
 
@@ -60,3 +67,17 @@ def cost(row: Row, profile: Profile) -> str:
     """E.g. "5.3 + 1": a teacher is a ResNet, trained for as many epochs as the profile has."""
     run = row.runs[0]
     return f"{arithmetic(run, profile.recipe.epochs):.1f}{' + 1' if run.teacher else ''}"
+
+
+def peaks(profile: Profile, side: int) -> pd.DataFrame:
+    """KiB that the ResNet, the plain network and the ResNet that pools early hold at the peak, for an image [3, side,
+    side] in float32, planned from an exported file of each."""
+    whole, bare, early = (make(profile.depths[0], 10, width=profile.width) for make in (resnet, plain, resnet))
+    networks = {"ResNet": whole, "plain": bare, "ResNet that pools early": pooled(early)}
+    lines = list[dict[str, str]]()
+    with TemporaryDirectory() as folder:
+        for name, network in networks.items():
+            graph = read_graph(export(fold(network.eval()), Path(folder) / "network.onnx", side))
+            held = {executor: f"{plan(graph, executor).peak / 1024:.0f}" for executor in EXECUTORS}
+            lines.append({"KiB at the peak": name} | held)
+    return pd.DataFrame(lines)

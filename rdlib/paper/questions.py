@@ -39,7 +39,7 @@ RULE = (
     f"({-NEARLY:g} where it says *to within two points*), else 0. "
     "Otherwise undecided, with the seeds that might tell, were the difference as it seems. Intervals are Welch's, "
     "unpaired, with the binomial error of the test images as a floor under each deviation; together the questions of a "
-    "family (seven main ones; three on its parts; seven beyond the paper) "
+    "family (seven main ones; three on its parts; eight beyond the paper) "
     f"err in {ERROR:.0%} (Holm); what was looked at later stands alone. Of deployed networks: a ratio, in brackets the "
     "least and the greatest over sessions or targets."
 )
@@ -91,6 +91,7 @@ def primary() -> dict[str, Question]:
     deepest, _, three, many, *_ = beyond.deeper(QUICK)
     at_66 = {row.method: row for row in beyond.alone(QUICK) if row.depth == deep.depth}
     _, _, whole, third, _ = beyond.sampled(SMALL)
+    *_, early = beyond.pooled(SMALL)
     return {
         "help": Question("controls", jointrd, plain),
         "level": Question("controls", jointrd, resnet, -SAME_LEVEL),
@@ -110,6 +111,7 @@ def primary() -> dict[str, Question]:
         },
         "sampled": Question("sampled", third, whole, -SAME_LEVEL, look="06_beyond"),
         "bits": Question("bits", jointrd, resnet, look="06_beyond", bits="W4A4"),
+        "pooled": Question("pooled", jointrd, early, look="06_beyond"),
     }
 
 

@@ -61,7 +61,7 @@ def test_what_is_compared_is_what_was_written_down():
     written, asked = lines_of(WRITTEN.read_text()), questions.primary()
     assert list(written) == list(asked) == list(raw_records.PAIRS)
     families = [line["family"] for line in written.values()]
-    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 7, "as the rule below says"
+    assert families == ["main"] * 7 + ["parts"] * 3 + ["beyond"] * 8, "as the rule below says"
     for name, line in written.items():
         one = asked[name]
         bars = {text.partition(" ")[::2] for text in (line["yes"], line["no"])}
@@ -155,7 +155,7 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
             (small, "sampled"),
         )
     ]
-    commands.append(bits.RECORD.command(small, store))
+    commands += [bits.RECORD.command(small, store), fill_command(small, "pooled", store)]
     commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))
