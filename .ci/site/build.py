@@ -18,6 +18,7 @@ ROOT = HERE.parent.parent
 SITE = ROOT / ".site"  # git-ignored
 INTERRUPTED = 130
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PICTURE = re.compile(r'<picture>.*?<img src="([^"]+)" alt="([^"]*)">\s*</picture>', re.DOTALL)
 NAME = re.compile(r"(?<!\[)`(\d\d_\w+)`")
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:home|root|tmp|work|Users|opt)/[\w.]")
 BAR = re.compile(r"\d+%\|")
@@ -31,9 +32,9 @@ def pages() -> list[Path]:
 
 
 def prose(page: Path) -> str:
-    """The Markdown of a page."""
+    """The Markdown of a page, with Markdown's own picture where a README has HTML's, which Sphinx would not copy."""
     if page.suffix == ".md":
-        return (ROOT / page).read_text()
+        return PICTURE.sub(r"![\2](\1)", (ROOT / page).read_text())
     return "\n\n".join(cell.source for cell in nbformat.read(ROOT / page, 4).cells if cell.cell_type == "markdown")
 
 

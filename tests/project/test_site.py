@@ -41,6 +41,7 @@ def test_the_site_executes_nothing_and_shows_stills_for_widgets() -> None:
 
 @pytest.mark.parametrize("page", site.pages(), ids=str)
 def test_every_link_of_a_page_leads_to_a_file_or_heading_that_exists(page: Path) -> None:
+    assert "<img" not in site.prose(page), f"{page}: only Markdown's own pictures are copied into the site"
     for file in site.linked(page):
         assert (ROOT / file).is_file(), f"{page} links to {file}: the site cannot show what is no file"
         assert file in site.pages() or file.suffix not in (".md", ".ipynb"), f"{file} is no page of the site"
