@@ -47,7 +47,7 @@ PAIRS = {  # by id: whose runs are compared, and the bar
     "faded": (DEEP | PLAIN | {"method": "Faded", "options": {"gone_by": 0.6}}, DEEP | JOINTRD, 0),
     "sampled": (SMALL | JOINTRD | {"options": FROZEN | {"paths": "sampled"}}, SMALL | JOINTRD, -1),
     "bits": (SMALL | JOINTRD, SMALL | RESNET, 0, "W4A4"),
-    "pooled": (SMALL | JOINTRD, SMALL | {"method": "Pooled", "shortcuts": "all", "options": {"weight": 50.0}}, 0),
+    "redistill": (SMALL | JOINTRD, SMALL | {"method": "ReDistill", "shortcuts": "all", "options": {"weight": 50.0}}, 0),
 }
 FULL_WIDTH = (WIDE | JOINTRD, WIDE | PLAIN | {"epochs": 47}, 0)
 TEST_IMAGES = {"digits": 500, "cifar10-small": 10_000, "cifar100": 10_000}

@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 SITE = ROOT / ".site"  # git-ignored
 INTERRUPTED = 130
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-PICTURE = re.compile(r'<picture>.*?<img src="([^"]+)" alt="([^"]*)">\s*</picture>', re.DOTALL)
+PICTURE = re.compile(r'<picture>(?:(?!</picture>).)*?<img src="([^"]+)" alt="([^"]*)">\s*</picture>', re.DOTALL)
 NAME = re.compile(r"(?<!\[)`(\d\d_\w+)`")
 MACHINE_PATH = re.compile(r"(?<![\w.~/-])/(?:home|root|tmp|work|Users|opt)/[\w.]")
 BAR = re.compile(r"\d+%\|")

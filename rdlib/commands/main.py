@@ -129,7 +129,8 @@ def notebooks(
 
     profile(profile_name)
     require_notebooks()
-    named = [NOTEBOOKS / f"{Path(name).stem}.ipynb" for name in names or ()]
+    stems = [name.removeprefix("notebooks/").removesuffix(".ipynb") for name in names or ()]
+    named = [NOTEBOOKS / f"{stem}.ipynb" for stem in stems]
     for path in named or sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
         chosen = profile_name != "quick" and "profile" in parameters_of(path)
         refresh(path, {"profile": profile_name} if chosen else {})

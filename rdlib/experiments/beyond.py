@@ -13,7 +13,7 @@ MANY = 12  # mixed paths of the primary reading
 DEEP = (98, 66)  # where JointRD no longer carries, and where half of the seeds fail
 DEPTHS = (34, 50, 66, 98)
 SAMPLED = Teaching("JointRD, a third of each path", "JointRD", {"paths": "sampled"})
-POOLED = Teaching("ReDistill, pooled early", "Pooled")
+REDISTILL = Teaching("ReDistill", "ReDistill")
 BITS_OF = {"digits": "quick", "cifar10-small": "cifar10-small"}  # profiles, by data set, measured with fewer bits
 EQUAL_EPOCHS = 68  # of JointRD at 98 layers: the operations of MANY paths in 30; a test counts
 
@@ -78,9 +78,9 @@ def sampled(profile: Profile) -> list[Row]:
     return [resnet, plain, jointrd, *(make_row(profile, depth, how, teachers=resnet) for how in (SAMPLED, FEATURES))]
 
 
-def pooled(profile: Profile) -> list[Row]:
-    """The rival for peak memory: a ResNet that pools early, taught by the ResNet. Of the small photographs."""
+def redistilled(profile: Profile) -> list[Row]:
+    """The rival for peak memory: a ResNet that halves early, taught by the ResNet. Of the small photographs."""
     if profile.name != "cifar10-small":
         return []
     resnet, plain, jointrd = three_rows(profile, profile.depths[0])
-    return [resnet, plain, jointrd, make_row(profile, profile.depths[0], POOLED, "all", teachers=resnet)]
+    return [resnet, plain, jointrd, make_row(profile, profile.depths[0], REDISTILL, "all", teachers=resnet)]

@@ -87,7 +87,7 @@ COMPARISONS: dict[str, Callable[[Profile], list[Row]]] = {
     "alone": beyond.alone,
     "sampled": beyond.sampled,
     "bits": beyond.quantised,
-    "pooled": beyond.pooled,
+    "redistill": beyond.redistilled,
 }
 TRANSFERS: dict[str, Callable[[Profile], list[Row]]] = {
     "transfer": transfer_rows.rows,

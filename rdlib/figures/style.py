@@ -20,6 +20,7 @@ COLOURS = {
     "plain, feature distance": "#009e73",
     "plain, JointRD": "#0072b2",
     "plain, JointRD, joint teacher": "#56b4e9",
+    "ResNet, ReDistill": "#aa3377",
 }
 NETWORK_COLOURS = {"all": COLOURS["ResNet"], "downsample": "#cc79a7", "none": COLOURS["plain"]}  # by shortcuts
 NETWORK_MARKERS = {"all": "o", "downsample": "^", "none": "s"}  # told apart in grey too

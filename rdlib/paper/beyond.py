@@ -16,7 +16,7 @@ from rdlib.experiments.rows import CROSS_ENTROPY, JOINTRD, Row
 from rdlib.experiments.tables import cell, frame, rows_of
 from rdlib.models import DEPTHS, plain, resnet
 from rdlib.rivals.deeper import places
-from rdlib.rivals.pooled import pooled
+from rdlib.rivals.redistill import halving_early
 from rdlib.runs.run import Run, defaults_of
 from rdlib.runs.store import Store
 
@@ -70,10 +70,10 @@ def cost(row: Row, profile: Profile) -> str:
 
 
 def peaks(profile: Profile, side: int) -> pd.DataFrame:
-    """KiB that the ResNet, the plain network and the ResNet that pools early hold at the peak, for an image [3, side,
+    """KiB that the ResNet, the plain network and the ResNet that halves early hold at the peak, for an image [3, side,
     side] in float32, planned from an exported file of each."""
     whole, bare, early = (make(profile.depths[0], 10, width=profile.width) for make in (resnet, plain, resnet))
-    networks = {"ResNet": whole, "plain": bare, "ResNet that pools early": pooled(early)}
+    networks = {"ResNet": whole, "plain": bare, "ResNet that halves early": halving_early(early)}
     lines = list[dict[str, str]]()
     with TemporaryDirectory() as folder:
         for name, network in networks.items():

@@ -91,7 +91,7 @@ def primary() -> dict[str, Question]:
     deepest, _, three, many, *_ = beyond.deeper(QUICK)
     at_66 = {row.method: row for row in beyond.alone(QUICK) if row.depth == deep.depth}
     _, _, whole, third, _ = beyond.sampled(SMALL)
-    *_, early = beyond.pooled(SMALL)
+    *_, early = beyond.redistilled(SMALL)
     return {
         "help": Question("controls", jointrd, plain),
         "level": Question("controls", jointrd, resnet, -SAME_LEVEL),
@@ -111,7 +111,7 @@ def primary() -> dict[str, Question]:
         },
         "sampled": Question("sampled", third, whole, -SAME_LEVEL, look="06_beyond"),
         "bits": Question("bits", jointrd, resnet, look="06_beyond", bits="W4A4"),
-        "pooled": Question("pooled", jointrd, early, look="06_beyond"),
+        "redistill": Question("redistill", jointrd, early, look="06_beyond"),
     }
 
 

@@ -17,7 +17,7 @@ NAMES = {
     "rdlib.rivals.finetuned": ("FineTuned",),
     "rdlib.rivals.tailor": ("SkipRemoval",),
     "rdlib.rivals.deeper": ("JointRDAtBlocks",),
-    "rdlib.rivals.pooled": ("Pooled",),
+    "rdlib.rivals.redistill": ("ReDistill",),
     "rdlib.rivals.alone": ("OrthogonalStart", "DiracStart", "Faded"),
     "rdlib.rivals.ablations": (
         *("WithoutMixedCrossEntropy", "WithoutMixedDistance", "PathAfter1", "PathAfter2", "PathAfter3"),

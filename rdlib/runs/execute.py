@@ -71,6 +71,8 @@ def assemble(run: Run, teacher: StagedResNet | None, num_classes: int) -> Method
                     f"the teacher's stem is {teacher.architecture.stem} and the student's {run.stem}: "
                     f"give the run other_stem={teacher.architecture.stem!r}"
                 )
+            if run.method != "Transfer" and teacher.conv1.stride != networks[0].conv1.stride:
+                raise ConfigError("the teacher is ReDistill's, whose maps are smaller than a student's: choose another")
         make: Callable[..., Method] = METHODS[run.method]
         return make(*networks, **run.options)
 

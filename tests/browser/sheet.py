@@ -45,7 +45,14 @@ PICTURES = """() => [...document.querySelectorAll(".jp-Notebook .jp-CodeCell")].
 LOADED = """() => [...document.querySelectorAll(".jp-Notebook .jp-OutputArea img")].every(img => img.complete)
     && [...document.querySelectorAll('.jp-OutputArea-output[data-mime-type*="widget-view"]')]
         .every(node => node.children.length > 0 || !["", "Loading widget..."].includes(node.textContent))"""
-TOO_WIDE = """() => [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flatMap((cell, i) => {
+LAID_OUT = """() => {
+    const right = document.querySelector(".jp-NotebookPanel").getBoundingClientRect().right;
+    return right <= innerWidth && right > innerWidth - 60;
+}"""
+TOO_WIDE = """() => {
+    const folded = [...document.querySelectorAll(".jp-Notebook details:not([open])")];
+    folded.forEach(one => one.open = true);
+    const found = [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flatMap((cell, i) => {
     const shown = ".jp-OutputArea-output, .jp-MarkdownOutput";
     const bars = [...cell.querySelectorAll(shown)].filter(node => node.scrollWidth > node.clientWidth + 1)
         .map(node => [i, "an output", node.clientWidth, node.scrollWidth]);
@@ -53,7 +60,10 @@ TOO_WIDE = """() => [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flat
         .filter(([img, place]) => img.offsetWidth > place.clientWidth + 1)
         .map(([img, place]) => [i, "an image", place.clientWidth, img.offsetWidth]);
     return [...images, ...bars];
-})"""
+    });
+    folded.forEach(one => one.open = false);
+    return found;
+}"""
 # What appears and vanishes again while cells run: progress bars, and pictures that are redrawn in place.
 WATCH = """() => {
 window.rdlibSeen = {bars: [], pictures: {}};
@@ -215,10 +225,11 @@ class Sheet:
     def widen(self, width: int) -> None:
         """A window of this width, from now on."""
         self.page.set_viewport_size({"width": width, "height": 900})
-        self.page.wait_for_timeout(500)  # JupyterLab lays out its panels a little later
+        self.page.wait_for_function(LAID_OUT, timeout=30_000)  # JupyterLab does it a little later
 
     def refuse_overflow(self) -> None:
-        """No output, at the page's present width, that is wider than its place: it would get a bar or be cut."""
+        """No output, at the page's present width, that is wider than its place: it would get a bar or be cut. What is
+        folded is unfolded for it; outputs that a notebook hides until they are asked for are not looked at."""
         wide = self.page.evaluate(TOO_WIDE)
         if wide:
             cell, what, has, needs = wide[0]
@@ -229,7 +240,7 @@ class Sheet:
         self.page.screenshot(path=path, timeout=60_000)
         return path
 
-    def shoot_all(self, what: str) -> None:
+    def shoot_all(self, what: str = "run") -> None:
         """The whole notebook, one screenful after the other."""
         panel = self.page.locator(".jp-Notebook .jp-WindowedPanel-outer")
         panel.evaluate("node => node.scrollTo(0, 0)")

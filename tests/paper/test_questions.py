@@ -155,7 +155,7 @@ def test_an_empty_store_says_not_run_and_names_the_commands(store):
             (small, "sampled"),
         )
     ]
-    commands += [bits.RECORD.command(small, store), fill_command(small, "pooled", store)]
+    commands += [bits.RECORD.command(small, store), fill_command(small, "redistill", store)]
     commands += [f"python -m rdlib measure {what} --store {store.root}" for what in ("memory", "latency", "npu")]
     assert list(shown.lines[1:]) == [f"to fill: {command}" for command in commands]
     assert all(one.fill.endswith(f"--store {store.root}") for one in deployed.answers(store))

@@ -24,8 +24,8 @@ from rdlib.recipe import Recipe
 from rdlib.rivals.distillation import AttentionTransfer, Hints, SimilarityPreserving, attention_distance
 from rdlib.rivals.finetuned import FineTuned
 from rdlib.rivals.inherited import Inherited
-from rdlib.rivals.pooled import Pooled
 from rdlib.rivals.pruning import pruned, ratios
+from rdlib.rivals.redistill import ReDistill
 from rdlib.rivals.register import METHODS
 from rdlib.rivals.tailor import SkipRemoval, blocks
 from rdlib.runs.execute import assemble, build
@@ -218,9 +218,8 @@ TAUGHT = {name: kind for name, kind in METHODS.items() if issubclass(kind, Taugh
 
 @pytest.mark.parametrize("name", TAUGHT)
 def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
-    """Of another class count always; of another depth or width where the student is to start from it.
-
-    Pooling compares averages over channels: it takes a teacher of any depth and width."""
+    """Of another class count always; of another depth or width where the student is to start from it. ReDistill, which
+    compares averages over channels, takes a teacher of any depth and width."""
     make, options = TAUGHT[name], {"init": "teacher"} if "init" in defaults_of(name) else {}
     options |= {"cuts": 2} if "cuts" in defaults_of(name) else {}  # of so few blocks
     shortcuts = "all" if make is FineTuned else "none"
@@ -230,7 +229,11 @@ def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
         "shallower": small((1, 1, 1, 1)),
         "wider": small(width=8),
     }
-    for which, teacher in list(others.items())[: 1 if make is Pooled else None]:
+    if make is ReDistill:
+        for teacher in (others.pop(which) for which in ("deeper", "shallower", "wider")):
+            terms = make(small(shortcuts="all"), teacher).losses(pictures(number=2), LABELS[:2], 0.5)
+            assert all(term.isfinite() for term in terms.values())
+    for which, teacher in others.items():
         named = "student and teacher tell 10 and 5 classes apart" if which == "classes" else "depth|width|channels"
         with pytest.raises(ConfigError, match=named) as caught:
             make(small(shortcuts=shortcuts), teacher, **options)
@@ -489,8 +492,8 @@ QUICK = profile("quick", 1)
 def cases() -> dict[str, tuple[Run, int]]:
     """The runs of all comparisons with their teachers' widths, each configuration once: depth 18, half the width."""
     found = {}
-    for table in ("rivals", "ablations", "depth", "deeper", "alone", "pooled"):
-        rows = rows_of(profile("cifar10-small", 1) if table == "pooled" else QUICK, table)
+    for table in ("rivals", "ablations", "depth", "deeper", "alone", "redistill"):
+        rows = rows_of(profile("cifar10-small", 1) if table == "redistill" else QUICK, table)
         runs = {run.id: run for row in rows for run in row.runs}
         for row in rows:
             run = replace(row.runs[0], depth=18, width=row.runs[0].width // 2, recipe=Recipe())

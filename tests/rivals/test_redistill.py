@@ -1,4 +1,6 @@
-"""A pooled ResNet: its maps meet the teacher's of the next resolution, its loss is the formula, its peak is lower."""
+"""ReDistill: the maps meet the teacher's of the next resolution, the loss is the formula, the peak is lower."""
+
+import copy
 
 import pytest
 import torch
@@ -10,14 +12,17 @@ from rdlib.deploy.graph import read_graph
 from rdlib.deploy.planner import EXECUTORS, plan
 from rdlib.errors import ConfigError
 from rdlib.models import plain, resnet
-from rdlib.rivals.pooled import Encoded, Pooled, pooled
+from rdlib.recipe import Recipe
+from rdlib.rivals.redistill import EncodedBlock, ReDistill, halving_early
+from rdlib.runs.execute import assemble
+from rdlib.runs.run import Run
 
 SIDE = 16
 
 
 def made(**options):
     torch.manual_seed(0)
-    return Pooled(resnet(18, 5, width=4), resnet(18, 5, width=4), **options).double()
+    return ReDistill(resnet(18, 5, width=4), resnet(18, 5, width=4), **options).double()
 
 
 @pytest.fixture
@@ -38,18 +43,20 @@ def test_resolution_is_halved_early_and_the_last_map_is_as_large_as_the_teachers
     assert [f.shape[-1] for f in method.teacher.features(batch[0])] == [16, 8, 4, 2]
 
 
-def test_a_block_is_its_formula():
+@pytest.mark.parametrize("rectified", [True, False])
+def test_a_block_is_its_formula(rectified):
     torch.manual_seed(0)
-    block, x = Encoded(4), 4 * torch.randn(3, 4, 5, 5)
+    block, given = EncodedBlock(4, rectified), 4 * torch.randn(3, 4, 5, 5)
+    x = given.clamp(min=0) if rectified else given
     gate = torch.sigmoid(block.gate[1](F.conv2d(x, block.gate[0].weight, block.gate[0].bias)))
     encoded = block.encoder[1](F.conv2d(x, block.encoder[0].weight, block.encoder[0].bias, padding=1)).clamp(0, 6)
-    torch.testing.assert_close(block(x), x * gate + encoded)
+    torch.testing.assert_close(block(given), x * gate + encoded)
 
 
 def test_the_loss_is_half_cross_entropy_and_half_the_mean_gap_at_five_places(batch):
     (images, labels), method = batch, made(weight=3.0)
     terms = method.losses(images, labels, 0.5)
-    s, t, block = method.student, method.teacher, [m for m in method.student.modules() if isinstance(m, Encoded)]
+    s, t, block = method.student, method.teacher, [m for m in method.student.modules() if isinstance(m, EncodedBlock)]
     ours = [block[0](s.bn1(s.conv1(images)))]
     ours.append(block[1](s.layer1(ours[0])))
     ours.append(block[2](s.layer2[0][1](ours[1])))
@@ -60,7 +67,7 @@ def test_the_loss_is_half_cross_entropy_and_half_the_mean_gap_at_five_places(bat
     gaps = []
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape[-2:] == b.shape[-2:]
-        a, b = a.mean(dim=1).flatten(1), b.mean(dim=1).flatten(1)
+        a, b = a.mean(dim=1).flatten(1), b.relu().mean(dim=1).flatten(1)
         gaps.append(1 - ((a * b).sum(1) / a.norm(dim=1) / b.norm(dim=1)).mean())
     torch.testing.assert_close(terms["distance"], 3.0 * sum(gaps) / 5 / 2)
     logits = s.classify(through([*s.layer3[1:], s.layer4], ours[4]))
@@ -72,22 +79,34 @@ def test_the_loss_is_half_cross_entropy_and_half_the_mean_gap_at_five_places(bat
 
 def test_trained_weights_are_read_back(batch):
     network = made().eval().student
-    again = Pooled.fitted(resnet(18, 5, width=4), network.state_dict()).double().eval()
+    again = ReDistill.fitted(resnet(18, 5, width=4), network.state_dict()).double().eval()
     again.load_state_dict(network.state_dict())
     assert torch.equal(again(batch[0]), network(batch[0]))
 
 
 def test_it_deploys_and_holds_less_at_the_peak_than_the_plain_network(batch, tmp_path):
-    networks = {"pooled": made().float().eval().student, "plain": plain(18, 5, width=4).eval()}
+    networks = {"early": made().float().eval().student, "plain": plain(18, 5, width=4).eval()}
     folded = {name: fold(network) for name, network in networks.items()}
     images = batch[0].float()
-    torch.testing.assert_close(folded["pooled"](images), networks["pooled"](images), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(folded["early"](images), networks["early"](images), atol=1e-4, rtol=1e-4)
     graphs = {name: read_graph(export(one, tmp_path / f"{name}.onnx", SIDE)) for name, one in folded.items()}
     for executor in EXECUTORS:
-        assert plan(graphs["pooled"], executor).peak < plan(graphs["plain"], executor).peak, executor
+        assert plan(graphs["early"], executor).peak < plan(graphs["plain"], executor).peak, executor
 
 
-def test_what_cannot_be_pooled_is_refused():
-    for network in (plain(18, 5, width=4, conv="dirac"), pooled(plain(18, 5, width=4))):
+def test_a_copy_computes_the_same_and_keeps_no_map(batch):
+    method = made()
+    twin = copy.deepcopy(method)
+    terms, again = (one.losses(*batch, 0.5) for one in (method, twin))
+    assert terms.keys() == again.keys()
+    assert all(torch.equal(terms[key], again[key]) for key in terms)
+    assert not [hook for module in method.modules() for hook in module._forward_hooks]
+
+
+def test_what_cannot_be_changed_so_is_refused():
+    for network in (plain(18, 5, width=4, conv="dirac"), halving_early(plain(18, 5, width=4))):
         with pytest.raises(ConfigError, match="only a network of plain convolutions"):
-            pooled(network)
+            halving_early(network)
+    run = Run("digits", "JointRD", 18, 4, "none", 0, Recipe(), {}, "0" * 12)
+    with pytest.raises(ConfigError, match="the teacher is ReDistill's"):
+        assemble(run, halving_early(resnet(18, 5, width=4)), 5)
