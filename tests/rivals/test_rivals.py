@@ -231,7 +231,7 @@ def test_a_teacher_that_does_not_fit_is_refused_in_one_sentence(name):
     }
     if make is ReDistill:
         for teacher in (others.pop(which) for which in ("deeper", "shallower", "wider")):
-            terms = make(small(shortcuts="all"), teacher).losses(pictures(number=2), LABELS[:2], 0.5)
+            terms = make(small(shortcuts="all"), teacher).double().losses(pictures(number=2), LABELS[:2], 0.5)
             assert all(term.isfinite() for term in terms.values())
     for which, teacher in others.items():
         named = "student and teacher tell 10 and 5 classes apart" if which == "classes" else "depth|width|channels"
