@@ -14,7 +14,7 @@ from rdlib.files import ROOT
 WIDTH = 120  # characters of a line of text
 NUMBERS = "notebook"  # a column of two-digit numbers of notebooks
 NOTEBOOK = re.compile(r"(?<![(/\w])\d\d_[a-z]\w*\b")
-NUMBER = re.compile(r"[-+\d][\d.x%]*(?: ± [\d.]+| \[[-+\d.x%, ]+\])")  # with what belongs to it: no line ends within
+SPREAD = re.compile(r"± [\d.]+|\[[-+\d.x%, ]+\]")  # of a number, deviation or interval: no line ends within
 COMMAND = re.compile(r"(?<!`)python -m rdlib [\w ./'-]*[\w']")
 
 
@@ -34,7 +34,7 @@ class Shown:
         return "\n".join([waiting(self.table) or as_text(self.table), *([""] if wrapped else []), *wrapped])
 
     def _repr_markdown_(self) -> str:
-        return NUMBER.sub(lambda match: match[0].replace(" ", "\u00a0"), self.markdown())
+        return SPREAD.sub(lambda match: match[0].replace(" ", "\u00a0"), self.markdown())
 
     def markdown(self, folder: str = "") -> str:
         """Markdown; folder: where the notebooks are, seen from the page that holds it, e.g. "notebooks/"."""

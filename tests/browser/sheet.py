@@ -49,8 +49,8 @@ LAID_OUT = """() => {
     const right = document.querySelector(".jp-NotebookPanel").getBoundingClientRect().right;
     return right <= innerWidth && right > innerWidth - 60;
 }"""
-TOO_WIDE = """() => {
-    const folded = [...document.querySelectorAll(".jp-Notebook details:not([open])")];
+TOO_WIDE = """unfold => {
+    const folded = unfold ? [...document.querySelectorAll(".jp-Notebook details:not([open])")] : [];
     folded.forEach(one => one.open = true);
     const found = [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flatMap((cell, i) => {
     const shown = ".jp-OutputArea-output, .jp-MarkdownOutput";
@@ -227,10 +227,11 @@ class Sheet:
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.wait_for_function(LAID_OUT, timeout=30_000)  # JupyterLab does it a little later
 
-    def refuse_overflow(self) -> None:
-        """No output, at the page's present width, that is wider than its place: it would get a bar or be cut. What is
-        folded is unfolded for it; outputs that a notebook hides until they are asked for are not looked at."""
-        wide = self.page.evaluate(TOO_WIDE)
+    def refuse_overflow(self, unfold: bool) -> None:
+        """No output, at the page's present width, that is wider than its place: it would get a bar or be cut.
+
+        unfold: of folded tables too. Outputs that a notebook hides until they are asked for are not looked at."""
+        wide = self.page.evaluate(TOO_WIDE, unfold)
         if wide:
             cell, what, has, needs = wide[0]
             raise self.failure(f"shows in cell {cell + 1} {what} of {needs} px in {has} px")

@@ -29,9 +29,10 @@ def test_a_fold_hides_the_table_under_its_sentence_and_is_not_in_the_text() -> N
     assert "details" not in str(shown)
 
 
-def test_in_a_notebook_no_line_ends_between_a_number_and_its_interval() -> None:
+def test_in_a_notebook_no_line_ends_within_an_interval_or_after_a_sign() -> None:
     lines = pd.DataFrame({"ours": ["+1.2 [-0.4, +2.8]", "1.11x [1.10x, 1.12x]", "98.7 ± 0.4", "see [02] or"]})
     shown = Shown(lines)
     found = [line.strip("| ") for line in shown._repr_markdown_().splitlines()[2:]]
-    assert found == [text.replace(" ", "\u00a0") for text in lines["ours"][:3]] + ["see [02] or"]
+    told = ["+1.2 [-0.4,~+2.8]", "1.11x [1.10x,~1.12x]", "98.7 ±~0.4", "see [02] or"]
+    assert found == [text.replace("~", "\u00a0") for text in told]
     assert "\u00a0" not in shown.markdown() + str(shown)
