@@ -37,8 +37,8 @@ def has_widgets(cells: list[Any]) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_opens_as_committed_runs_and_reopens_without_an_error(lab: Lab, open_notebook, name: str) -> None:
-    """Before running: every committed figure, of the explorer its stills, and no shown output wider than its place. After
-    it: figures and progress."""
+    """Before running: every committed figure, of the explorer its stills, and no shown output wider than its place.
+    After it: figures and progress."""
     lab.lay(name)
     try:
         sheet = open_notebook(lab, name)
