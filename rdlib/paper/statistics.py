@@ -84,7 +84,7 @@ class Estimate:
         return None
 
     def text(self, form: str = "{:+.1f}", error: float = ERROR) -> str:
-        """The number and its interval, e.g. "+1.2 [+0.4, +2.1]"; without the interval where there is none."""
+        """The number and its interval, as "value [least, most]"; without the interval where there is none."""
         if math.isnan(self.value):
             return ""
         ends = f" [{form}, {form}]".format(*self.bounds(error)) if not self.blind else ""
