@@ -14,7 +14,7 @@ from rdlib.files import ROOT
 WIDTH = 120  # characters of a line of text
 NUMBERS = "notebook"  # a column of two-digit numbers of notebooks
 NOTEBOOK = re.compile(r"(?<![(/\w])\d\d_[a-z]\w*\b")
-SPREAD = re.compile(r"± [\d.]+|\[[-+\d.x%, ]+\]")  # of a number, deviation or interval: no line ends within
+SPREAD = re.compile(r"± [\d.]+|(?<=[\d.x%] )\[[-+\d.x%, ]+\]")  # no line ends within one
 COMMAND = re.compile(r"(?<!`)python -m rdlib [\w ./'-]*[\w']")
 
 
