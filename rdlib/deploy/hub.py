@@ -205,7 +205,8 @@ def require_same_layers(network: StagedResNet, built: StagedResNet) -> None:
     for name in [*expected, *found]:
         if name not in found or name not in expected or found[name].shape != expected[name].shape:
             raise DeployError(
-                f"{name} is not what the network's architecture has: publish neither folded nor pruned nor ReDistill's"
+                f"{name} is not what the network's architecture has: publish it neither folded nor pruned "
+                "(ReDistill's network cannot be published)"
             )
         if found[name].dtype != expected[name].dtype:
             raise DeployError(f"{name} is {found[name].dtype}: publish the network in float32")

@@ -53,13 +53,13 @@ TOO_WIDE = """unfold => {
     const folded = unfold ? [...document.querySelectorAll(".jp-Notebook details:not([open])")] : [];
     folded.forEach(one => one.open = true);
     const found = [...document.querySelectorAll(".jp-Notebook .jp-Cell")].flatMap((cell, i) => {
-    const shown = ".jp-OutputArea-output, .jp-MarkdownOutput";
-    const bars = [...cell.querySelectorAll(shown)].filter(node => node.scrollWidth > node.clientWidth + 1)
-        .map(node => [i, "an output", node.clientWidth, node.scrollWidth]);
-    const images = [...cell.querySelectorAll(`:is(${shown}) img`)].map(img => [img, img.closest(shown)])
-        .filter(([img, place]) => img.offsetWidth > place.clientWidth + 1)
-        .map(([img, place]) => [i, "an image", place.clientWidth, img.offsetWidth]);
-    return [...images, ...bars];
+        const shown = ".jp-OutputArea-output, .jp-MarkdownOutput";
+        const bars = [...cell.querySelectorAll(shown)].filter(node => node.scrollWidth > node.clientWidth + 1)
+            .map(node => [i, "an output", node.clientWidth, node.scrollWidth]);
+        const images = [...cell.querySelectorAll(`:is(${shown}) img`)].map(img => [img, img.closest(shown)])
+            .filter(([img, place]) => img.offsetWidth > place.clientWidth + 1)
+            .map(([img, place]) => [i, "an image", place.clientWidth, img.offsetWidth]);
+        return [...images, ...bars];
     });
     folded.forEach(one => one.open = false);
     return found;

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from rdlib.convolutions import fold
 from rdlib.deploy.export import export
@@ -92,6 +93,16 @@ def test_it_deploys_and_holds_less_at_the_peak_than_the_plain_network(batch, tmp
     graphs = {name: read_graph(export(one, tmp_path / f"{name}.onnx", SIDE)) for name, one in folded.items()}
     for executor in EXECUTORS:
         assert plan(graphs["early"], executor).peak < plan(graphs["plain"], executor).peak, executor
+
+
+def test_it_takes_less_than_half_of_the_plain_networks_arithmetic():
+    """What notebook 06 says, of the very networks that are compared there."""
+    counted = []
+    for network in (halving_early(resnet(34, 10, width=16)), plain(34, 10, width=16)):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()(torch.zeros(1, 3, SIDE, SIDE))
+        counted.append(counter.get_total_flops())
+    assert 0.4 < counted[0] / counted[1] < 0.5
 
 
 def test_a_copy_computes_the_same_and_keeps_no_map(batch):
